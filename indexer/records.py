@@ -90,6 +90,26 @@ class MediaInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipGeometry:
+    """What one model input looks like: how many frames, how far apart, and which pixels of each."""
+
+    frames: int
+    fps: float
+    resize: tuple[int, ...]
+    """(height, width), or (shorter side,) with the aspect ratio kept; pixels."""
+    crop: tuple[int, int]
+    """(height, width) cut out of the centre after resizing; pixels."""
+
+    @property
+    def span_seconds(self) -> float:
+        return self.frames / self.fps
+
+    @property
+    def clip_bytes(self) -> int:
+        return self.frames * self.crop[0] * self.crop[1] * 3
+
+
+@dataclass(frozen=True, slots=True)
 class ClipSpan:
     """The interval that one clip samples, and the segment it speaks for."""
 

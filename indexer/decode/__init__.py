@@ -1,0 +1,1 @@
+"""Videos in, clips out: probe -> sampling (which times) -> a reader (which frames) -> preprocess (which pixels) -> packs."""

@@ -1,0 +1,103 @@
+"""The decord reader (the maintained `decord2` build): sequential reads, whole RGB frames, the exact way of preprocessing.
+
+decord's own frame times are float32, lack the stream's start, and are garbage where a container stores no pts. So the times
+come from the packets, and decord must agree with them: else the file is refused.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.decode.preprocess import Sampler
+from indexer.decode.probe import OpenVideo
+from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
+from indexer.errors import ReaderRefused
+
+if TYPE_CHECKING:
+    import decord
+    from numpy.typing import NDArray
+
+_AGREEMENT_SECONDS = 0.005
+
+
+class DecordReader:
+    """See `Reader` for the contract."""
+
+    def __init__(self, video: OpenVideo, sampler: Sampler) -> None:
+        import decord
+
+        self._video = video
+        self._sampler = sampler
+        self._times = _packet_times(video)
+        try:
+            decord.logging.set_level(decord.logging.QUIET)
+            self._reader = decord.VideoReader(video.path, num_threads=1)
+        except (decord.DECORDError, RuntimeError, UnicodeEncodeError) as error:
+            raise ReaderRefused(f"decord cannot open it: {str(error).splitlines()[0]}") from error
+        _check_agreement(self._reader, self._times)
+        self._ended = False
+        self.quarter_turns = 0
+
+    @property
+    def end_seconds(self) -> float | None:
+        return self._times[-1] + 1 / self._video.guessed_fps if self._ended else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
+    def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
+        rate = self._video.guessed_fps
+        read, number, picture = 0, -1, None
+        for wanted in times:
+            found = max(bisect_right(self._times, wanted + TIME_TOLERANCE_SECONDS) - 1, 0)
+            last = found == len(self._times) - 1
+            self._ended |= last
+            if wanted >= self._times[found] + (1 / rate + TIME_TOLERANCE_SECONDS if last else hold_limit(rate)):
+                yield None
+                continue
+            if found != number:
+                frame = None
+                while read <= found:
+                    frame = self._read()
+                    read += 1
+                assert frame is not None  # `found` only ever grows
+                rgb = frame.asnumpy()
+                # decord turns pictures itself, so only the shape tells.
+                self.quarter_turns = int(rgb.shape[0] != self._video.stream.codec_context.height)
+                picture, number = self._sampler.from_rgb(rgb), found
+            yield picture
+
+    def _read(self) -> decord.ndarray.NDArray:
+        import decord
+
+        try:
+            return self._reader.next()
+        except (StopIteration, decord.DECORDError, RuntimeError) as error:
+            raise ReaderRefused("decord lost its place in this file: a damaged or missing frame") from error
+
+
+def _packet_times(video: OpenVideo) -> list[float]:
+    """Times of all frames in seconds, in the order they are shown, from the packets alone."""
+    base = video.stream.time_base
+    if video.clock != "pts" or base is None:
+        raise ReaderRefused("the container stores no frame times, and decord invents them")
+    pts = [packet.pts for packet in video.container.demux(video.stream) if packet.size]
+    if not pts or any(value is None for value in pts) or len(set(pts)) != len(pts):
+        raise ReaderRefused("the frame times of this file are missing or repeat themselves")
+    return sorted(float(value * base) - video.origin_seconds for value in pts if value is not None)
+
+
+def _check_agreement(reader: decord.VideoReader, times: list[float]) -> None:
+    stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+    if len(stamps) != len(times):
+        raise ReaderRefused(f"decord sees {len(stamps)} frames where the container has {len(times)}")
+    start = times[0]
+    # decord keeps times as float32, which is coarser the longer the video.
+    allowed = _AGREEMENT_SECONDS + abs(times[-1]) * 2**-22
+    if stamps[0] < 0 or np.abs(stamps - (np.array(times) - start)).max() > allowed:
+        raise ReaderRefused("decord's frame times do not agree with the container's")

@@ -1,0 +1,216 @@
+"""The default reader: PyAV with its own FFmpeg. Reads on, or seeks when a key frame lies ahead of the next wanted time."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from indexer.decode.preprocess import Sampler, quarter_turns
+from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    import numpy as np
+    from av.index import IndexEntries
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+    TimedFrame = tuple[float, av.VideoFrame]
+
+SEEK_GAIN_SECONDS = 0.25
+"""A seek flushes the decoder and reads the index; reading on over less than this costs no more."""
+_INDEXED_CONTAINERS = ("mov", "matroska")
+"""Only these carry an index of key frames; elsewhere a seek lands where the file happens to be cut."""
+
+_HDR_TRANSFERS = (16, 18)
+"""PQ and HLG, by FFmpeg's AVColorTransferCharacteristic: shown without tone mapping, so darker or flatter than on a screen."""
+
+
+class PyavReader:
+    """See `Reader` for the contract."""
+
+    def __init__(self, video: OpenVideo, sampler: Sampler) -> None:
+        self._video = video
+        self._sampler = sampler
+        self._stream = video.stream
+        self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
+        self._clock = _FrameClock(video)
+        self._key_times = self._load_index()
+        self._frames = self._decode()
+        self._end: float | None = None
+        self._ended = False
+        self._high_dynamic_range = False
+        self.quarter_turns = 0
+        self.decode_errors = 0
+        self.frames_decoded = 0
+
+    @property
+    def end_seconds(self) -> float | None:
+        return self._end if self._ended else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        found = []
+        if self._clock.repaired:
+            found.append("W_TIMESTAMPS")
+        if self.decode_errors:
+            found.append("W_DECODE_ERRORS")
+        if self._high_dynamic_range:
+            found.append("W_HDR")
+        return tuple(found)
+
+    def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
+        limit = hold_limit(self._video.guessed_fps)
+        current = self._next()
+        following = self._next()
+        picture: NDArray[np.uint8] | None = None
+        for wanted in times:
+            if following is not None and self._worth_seeking(following[0], wanted):
+                sought = self._seek(wanted)
+                if sought is not None:
+                    current, picture = sought, None
+                following = self._next()
+            while following is not None and following[0] <= wanted + TIME_TOLERANCE_SECONDS:
+                current, picture = following, None
+                following = self._next()
+            if current is None or wanted >= (self._end_of(current) if following is None else current[0] + limit):
+                yield None
+                continue
+            if picture is None:
+                picture = self._sampler.from_frame(current[1])
+                self.quarter_turns = quarter_turns(current[1])
+                self._high_dynamic_range |= current[1].color_trc in _HDR_TRANSFERS
+            yield picture
+
+    def _end_of(self, timed: TimedFrame) -> float:
+        """When the last frame of the file stops being shown."""
+        seconds, frame = timed
+        stated = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+        rate = self._video.guessed_fps
+        return seconds + min(max(stated, 1 / rate), hold_limit(rate)) + TIME_TOLERANCE_SECONDS
+
+    def _next(self) -> TimedFrame | None:
+        timed = next(self._frames, None)
+        if timed is None:
+            self._ended = True
+        else:
+            self._end = self._end_of(timed)
+        return timed
+
+    def _decode(self) -> Iterator[TimedFrame]:
+        """Frames in the order they are shown. Damaged packets are counted and passed over; a damaged tail ends the video."""
+        packets = self._video.container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                self.decode_errors += 1
+                return
+            if packet is None:
+                return
+            self._clock.note(packet)
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self.decode_errors += 1
+                continue
+            for frame in frames:
+                self.frames_decoded += 1
+                yield self._clock.seconds(frame), frame
+
+    def _load_index(self) -> list[float]:
+        """Times of the key frames, by the container's index; empty where it has none that can be trusted."""
+        video, base = self._video, self._stream.time_base
+        if video.clock != "pts" or base is None or not video.container.format.name.startswith(_INDEXED_CONTAINERS):
+            return []
+        entries = self._stream.index_entries
+        if len(entries) < 2:
+            # Matroska reads its index (the cues) at the first seek only, and a seek may lose frames: a container of its own.
+            with open_container(video.path) as scan, suppress(av.error.FFmpegError):
+                scan.seek(0)
+                entries = scan.streams[self._stream.index].index_entries
+                return _key_times(entries, base, video.origin_seconds)
+        return _key_times(entries, base, video.origin_seconds)
+
+    def _rewind(self) -> None:
+        with suppress(av.error.FFmpegError):  # a file that cannot seek is read on from where it is
+            self._video.container.seek(self._stream.start_time or 0, stream=self._stream, backward=True)
+
+    def _worth_seeking(self, position: float, wanted: float) -> bool:
+        """Whether a key frame lies well ahead of `position`, and still at or before the wanted time."""
+        place = bisect_right(self._key_times, wanted)
+        return place > 0 and self._key_times[place - 1] > position + SEEK_GAIN_SECONDS
+
+    def _seek(self, wanted: float) -> TimedFrame | None:
+        """Go to a key frame shown at or before `wanted` and return it.
+
+        The index holds decoding times, so a key frame may be shown later than its entry says: then one before it is tried.
+        If none fits, the index is not to be trusted: the file is read once more from its start, without seeking. None then.
+        """
+        base = self._stream.time_base
+        assert base is not None  # `_load_index` found key times with it
+        for back_seconds in (0.0, 2.0, 10.0):
+            offset = int((wanted - back_seconds + self._video.origin_seconds) / base)
+            try:
+                self._video.container.seek(offset, stream=self._stream, backward=True)
+            except av.error.FFmpegError:
+                break
+            self._clock.reset()
+            self._frames = self._decode()
+            # Pictures before the key frame belong to a group that was not decoded.
+            timed = next((t for t in self._frames if t[1].key_frame and t[1].pts is not None), None)
+            if timed is not None and timed[0] <= wanted + TIME_TOLERANCE_SECONDS:
+                self._end = self._end_of(timed)
+                return timed
+        self._key_times = []
+        self._rewind()
+        self._clock.reset()
+        self._frames = self._decode()
+        return None
+
+
+def _key_times(entries: IndexEntries, base: Fraction, origin_seconds: float) -> list[float]:
+    return sorted(float(entry.timestamp * base) - origin_seconds for entry in entries if entry.is_keyframe)
+
+
+class _FrameClock:
+    """Gives every decoded frame its time in seconds, whatever its container knows of time."""
+
+    def __init__(self, video: OpenVideo) -> None:
+        self.mode = video.clock
+        self.repaired = False
+        self._origin = video.origin_seconds
+        self._step = 1 / video.guessed_fps
+        self._previous: float | None = None
+        self._dts: list[float] = []
+
+    def reset(self) -> None:
+        self._previous = None
+
+    def note(self, packet: Packet[VideoStream]) -> None:
+        """AVI has no pts, and frames leave the decoder in the order they are shown: their times are the dts in order."""
+        if self.mode == "decode_order" and packet.dts is not None and packet.size:
+            heapq.heappush(self._dts, float(packet.dts * packet.time_base))
+
+    def seconds(self, frame: av.VideoFrame) -> float:
+        now: float | None = None
+        if self.mode == "pts" and frame.pts is not None and frame.time_base is not None:
+            now = float(frame.pts * frame.time_base) - self._origin
+        elif self.mode == "decode_order" and self._dts:
+            now = heapq.heappop(self._dts)
+        if now is None or (self._previous is not None and now <= self._previous):
+            # No time, or one that does not go forward: the frame follows its predecessor at the nominal rate.
+            if self.mode != "counted":
+                self.repaired = True
+            now = 0.0 if self._previous is None else self._previous + self._step
+        self._previous = now
+        return now

@@ -1,0 +1,54 @@
+"""Where the clips of a video lie. Arithmetic only: no video, no pixels.
+
+video     |------------------------------------------------------|
+segments  [---------0---------)[---------1---------)[-----2------)     the last one is shorter
+clips          [==)                 [==)               [==)            clips: 1
+           [==)     [==)        [==)     [==)        [==) [==)         clips: 2
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from indexer.records import ClipSpan
+
+MIN_TAIL_SECONDS = 0.1
+"""A rest shorter than this joins the segment before it: a row of a few milliseconds helps nobody."""
+
+
+def segment_bounds(start_seconds: float, end_seconds: float, segment_seconds: float) -> list[tuple[float, float]]:
+    """Tile [start, end) with segments of `segment_seconds`; the last one may be shorter."""
+    if end_seconds <= start_seconds:
+        return []
+    count = int((end_seconds - start_seconds) / segment_seconds)
+    edges = [start_seconds + k * segment_seconds for k in range(count + 1)]
+    if end_seconds - edges[-1] >= MIN_TAIL_SECONDS or count == 0:
+        edges.append(end_seconds)
+    else:
+        edges[-1] = end_seconds
+    return list(pairwise(edges))
+
+
+def clip_spans(
+    start_seconds: float, end_seconds: float, *, segment_seconds: float, clips: int, span_seconds: float
+) -> list[ClipSpan]:
+    """Place `clips` clips of `span_seconds` in every segment of [start, end), spread evenly.
+
+    The k-th clip is centred on the k-th of `clips` equal parts of its segment. It is pushed inside the segment if it fits
+    there, else inside the video. In a video shorter than a clip, the clip starts with the video and runs over its end.
+    """
+    spans = []
+    for number, (low, high) in enumerate(segment_bounds(start_seconds, end_seconds, segment_seconds)):
+        fits = span_seconds <= high - low
+        first, last = (low, high) if fits else (start_seconds, end_seconds)
+        for k in range(clips):
+            centre = low + (high - low) * (k + 0.5) / clips
+            start = max(first, min(centre - span_seconds / 2, last - span_seconds))
+            spans.append(ClipSpan(segment=number, start_seconds=start, end_seconds=start + span_seconds))
+    return spans
+
+
+def frame_times(span: ClipSpan, frames: int) -> list[float]:
+    """The `frames` times that a clip samples, in seconds: its start, then every 1/fps."""
+    step = (span.end_seconds - span.start_seconds) / frames
+    return [span.start_seconds + k * step for k in range(frames)]

@@ -1,0 +1,28 @@
+"""What one decode task does: its videos one after the other, each ending in exactly one last word, whatever is in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from indexer.decode.video import DecodeSettings, decode_video
+from indexer.errors import Corrupt, OutOfMemory, VideoError, VideoSkip
+from indexer.records import ClipPack, Failure, Skipped, Unit, VideoEnd
+from indexer.storage.fetch import local_file
+
+Decoded = ClipPack | VideoEnd | Failure | Skipped
+
+
+def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
+    """Yield the packs of each video and then its VideoEnd; or its Failure or Skipped, after which its packs are void."""
+    for video in unit.videos:
+        try:
+            with local_file(video) as path:
+                yield from decode_video(video, path, settings)
+        except VideoError as error:
+            yield Failure(video, error.code, str(error))
+        except VideoSkip as skip:
+            yield Skipped(video, skip.reason)
+        except MemoryError:
+            yield Failure(video, OutOfMemory.code, "decoding it took more memory than there is")
+        except Exception as error:  # noqa: BLE001  whatever else a broken file provokes costs this file only, and says so
+            yield Failure(video, Corrupt.code, f"the decoder failed on it: {type(error).__name__}: {error}")

@@ -1,0 +1,183 @@
+"""One video, from its file to its packs of clips. The stage in one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.decode import sampling
+from indexer.decode.preprocess import Sampler
+from indexer.decode.probe import OpenVideo, explain_unreadable, is_encrypted, open_video
+from indexer.decode.readers import Reader, open_reader
+from indexer.errors import Corrupt, Encrypted, Truncated
+from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentSpan, Video, VideoEnd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PACK_BYTES = 8 << 20
+"""A pack is as many whole clips as fit here, at least one: large enough that moving it costs little beside decoding it."""
+_TRUNCATION_SLACK_SECONDS = 0.5
+"""Headers round; an end this much before the stated one is not a cut recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What decoding needs to know of a job. Small: it travels to every task."""
+
+    geometry: ClipGeometry
+    segment_seconds: float
+    clips: int
+    """Per segment."""
+    backend: str
+    max_pixels: int
+    min_coverage: float
+
+
+def decode_video(video: Video, path: str, settings: DecodeSettings) -> Iterator[ClipPack | VideoEnd]:
+    """Yield the packs of `video`, which lies at the local `path`, in order, and last its VideoEnd.
+
+    Raises VideoError if it cannot be indexed, VideoSkip if there is nothing to index. Packs may have been yielded by then.
+    """
+    watch = _Watch()
+    opened = open_video(path, max_pixels=settings.max_pixels)
+    try:
+        spans = sampling.clip_spans(
+            opened.info.start_seconds,
+            opened.info.start_seconds + opened.info.duration_seconds,
+            segment_seconds=settings.segment_seconds,
+            clips=settings.clips,
+            span_seconds=settings.geometry.span_seconds,
+        )
+        reader = open_reader(settings.backend, opened, Sampler(settings.geometry, aspect=opened.aspect))
+        read_seconds = watch.lap()
+        decode_seconds = 0.0
+        kept: list[ClipSpan] = []
+        for first, frames in _packs(_shown_clips(reader, spans, settings.geometry, kept), settings.geometry):
+            decode_seconds += watch.lap()
+            yield ClipPack(video, first, frames)
+            watch.lap()  # whoever takes the pack may take its time
+        yield VideoEnd(
+            video=video,
+            info=_corrected(opened.info, reader),
+            segments=_segments(opened.info, reader, kept, settings),
+            warnings=_judge(path, opened, reader, spans, kept, settings),
+            read_seconds=read_seconds,
+            decode_seconds=decode_seconds + watch.lap(),
+        )
+    finally:
+        opened.close()
+
+
+class _Watch:
+    """Wall seconds between two looks at it."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+def _packs(clips: Iterator[NDArray[np.uint8]], geometry: ClipGeometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Clips [T, H, W, 3] -> the number of the first one and the pack [n, T, H, W, 3]."""
+    size = max(1, PACK_BYTES // geometry.clip_bytes)
+    first = 0
+    while pack := list(islice(clips, size)):
+        yield first, np.stack(pack)
+        first += len(pack)
+
+
+def _shown_clips(
+    reader: Reader, spans: list[ClipSpan], geometry: ClipGeometry, kept: list[ClipSpan]
+) -> Iterator[NDArray[np.uint8]]:
+    """The clips during which anything is shown; their spans are added to `kept`."""
+    for span, frames in _clips(reader, spans, geometry):
+        if frames is not None:
+            kept.append(span)
+            yield frames
+
+
+def _clips(
+    reader: Reader, spans: list[ClipSpan], geometry: ClipGeometry
+) -> Iterator[tuple[ClipSpan, NDArray[np.uint8] | None]]:
+    """Each span with its frames [T, H, W, 3], or None if nothing is shown during it. Clips may overlap."""
+    wanted = sorted(
+        (t, n, k) for n, span in enumerate(spans) for k, t in enumerate(sampling.frame_times(span, geometry.frames))
+    )
+    building: dict[int, list[NDArray[np.uint8] | None]] = {}
+    for (_, number, place), picture in zip(wanted, reader.pictures(t for t, _, _ in wanted), strict=True):
+        frames = building.setdefault(number, [])
+        frames.append(picture)
+        if place == geometry.frames - 1:
+            yield spans[number], _complete(building.pop(number))
+
+
+def _complete(frames: list[NDArray[np.uint8] | None]) -> NDArray[np.uint8] | None:
+    """Fill what is not shown with the picture before it, or the first one: a short video holds its last frame."""
+    last = next((frame for frame in frames if frame is not None), None)
+    if last is None:
+        return None
+    filled = []
+    for frame in frames:
+        last = last if frame is None else frame
+        filled.append(last)
+    return np.stack(filled)
+
+
+def _end(info: MediaInfo, reader: Reader) -> float:
+    """Where the recording really ends, seconds: before the stated end if the file ended there."""
+    stated = info.start_seconds + info.duration_seconds
+    actual = reader.end_seconds
+    return stated if actual is None or actual >= stated - _TRUNCATION_SLACK_SECONDS else actual
+
+
+def _corrected(info: MediaInfo, reader: Reader) -> MediaInfo:
+    width, height = (info.height, info.width) if reader.quarter_turns % 2 else (info.width, info.height)
+    return replace(info, duration_seconds=_end(info, reader) - info.start_seconds, width=width, height=height)
+
+
+def _segments(info: MediaInfo, reader: Reader, kept: list[ClipSpan], settings: DecodeSettings) -> tuple[SegmentSpan, ...]:
+    """The segments that have clips, in order."""
+    end = _end(info, reader)
+    stated_end = info.start_seconds + info.duration_seconds
+    bounds = sampling.segment_bounds(info.start_seconds, stated_end, settings.segment_seconds)
+    counts: dict[int, int] = {}
+    for span in kept:
+        counts[span.segment] = counts.get(span.segment, 0) + 1
+    return tuple(
+        SegmentSpan(bounds[number][0], min(bounds[number][1], max(end, bounds[number][0] + 0.001)), clips)
+        for number, clips in sorted(counts.items())
+    )
+
+
+def _judge(
+    path: str, opened: OpenVideo, reader: Reader, spans: list[ClipSpan], kept: list[ClipSpan], settings: DecodeSettings
+) -> tuple[str, ...]:
+    """Warning codes of a video that is good enough to index; else its VideoError."""
+    info = opened.info
+    if not kept:
+        reason = explain_unreadable(path)
+        raise reason if reader.end_seconds is None else Corrupt("no picture is shown at any of the sampled times")
+    warnings = [*opened.warnings, *reader.warnings]
+    if "W_DECODE_ERRORS" in warnings and is_encrypted(path):
+        raise Encrypted("the video stream is encrypted (common encryption)")
+    coverage = (_end(info, reader) - info.start_seconds) / info.duration_seconds
+    if coverage < 1:
+        if coverage < settings.min_coverage:
+            raise Truncated(
+                f"ends after {coverage:.0%} of the {info.duration_seconds:.1f} s that it claims; "
+                f"decode.min_coverage asks for {settings.min_coverage:.0%}"
+            )
+        warnings.append("W_TRUNCATED")
+    elif len(kept) < len(spans):
+        warnings.append("W_GAP")
+    if info.duration_seconds < settings.geometry.span_seconds:
+        warnings.append("W_SHORT")
+    return tuple(dict.fromkeys(warnings))
