@@ -1,0 +1,1 @@
+"""Clips in, segments out: models (which network) -> weights (its numbers) -> classifier (runs it) -> segments (averages)."""

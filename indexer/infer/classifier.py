@@ -1,0 +1,74 @@
+"""Holds the network and runs it: uint8 clips in, probabilities and embeddings out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from indexer.infer.models import ModelSpec
+from indexer.infer.network import embedding_layer
+from indexer.infer.precision import Mode, choose_mode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Classifier:
+    """One network on one device.
+
+    The network always runs on batches of exactly `batch_clips` clips, the last one filled up with copies: a clip's numbers
+    then do not depend on the clips it happened to share a batch with, so every executor writes the same rows.
+    """
+
+    def __init__(self, spec: ModelSpec, network: torch.nn.Module, *, precision: str, mode: Mode | None = None) -> None:
+        """`precision` as in the job file; `mode` is what another classifier of the same run chose already.
+
+        Raises ConfigError if this device cannot do the precision.
+        """
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.to(self.device)
+        self._mean = torch.tensor(spec.mean, device=self.device).view(1, 3, 1, 1, 1)
+        self._std = torch.tensor(spec.std, device=self.device).view(1, 3, 1, 1, 1)
+        self._captured: list[torch.Tensor] = []
+        embedding_layer(self._network, spec).register_forward_pre_hook(self._capture)
+        height, width = spec.geometry.crop
+        self._shape = (spec.geometry.frames, height, width, 3)
+        convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in self._network.modules())
+        self.mode = mode or choose_mode(self._run, self._shape, precision, self.device, convolutional=convolutional)
+        self._network.to(memory_format=self.mode.memory_format)
+
+    def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """[n, T, H, W, 3] uint8 RGB -> softmax probabilities [n, classes] and embeddings [n, width], float32."""
+        if frames.ndim != 5 or frames.shape[1:] != self._shape:
+            raise ValueError(f"clips of shape {frames.shape[1:]} for a model that takes {self._shape}")
+        size = self.mode.batch_clips
+        probabilities, embeddings = [], []
+        for first in range(0, len(frames), size):
+            batch = frames[first : first + size]
+            count = len(batch)
+            if count < size:
+                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
+            probability, embedding = self._run(torch.tensor(batch), self.mode)
+            probabilities.append(probability[:count].cpu().numpy())
+            embeddings.append(embedding[:count].cpu().numpy())
+        return np.concatenate(probabilities), np.concatenate(embeddings)
+
+    @torch.inference_mode()
+    def _run(self, clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
+        """uint8 [n, T, H, W, 3] -> probabilities and embeddings, float32, on the device."""
+        # Seen as [n, 3, T, H, W] this already lies in memory as channels_last_3d.
+        moved = clips.to(self.device, non_blocking=True).permute(0, 4, 1, 2, 3)
+        # The order of operations of torchvision's VideoClassification preset, so that fp32 results are the same to the bit.
+        scaled = (moved.to(torch.float32) / 255 - self._mean) / self._std
+        self._captured.clear()
+        with torch.autocast(self.device.type, dtype=mode.dtype, enabled=mode.dtype is not torch.float32):
+            logits = self._network(scaled.contiguous(memory_format=mode.memory_format))
+        embedding = self._captured.pop()
+        if embedding.ndim == 5:  # s3d averages over space and time after its last layer; the mean before it is the same
+            embedding = embedding.mean(dim=(2, 3, 4))
+        return torch.softmax(logits.float(), dim=1), embedding.float()
+
+    def _capture(self, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._captured.append(inputs[0])

@@ -1,0 +1,53 @@
+"""Build the network of a spec and put its weights in. Says plainly when the two do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from indexer.errors import WeightsError
+from indexer.infer.models import ModelSpec
+from indexer.infer.weights import RANDOM_SEED, Weights, load_state
+
+
+def build_network(spec: ModelSpec, weights: Weights) -> nn.Module:
+    """The torchvision model in evaluation mode, on the CPU, fp32. Raises WeightsError if the weights do not fit."""
+    torch.manual_seed(RANDOM_SEED)
+    network: nn.Module = get_model(spec.entry.name, weights=None, num_classes=len(spec.labels))
+    if weights.path is not None:
+        _fill(network, load_state(weights), spec, weights.path)
+    return network.eval()
+
+
+def embedding_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
+    """The layer whose input is the embedding."""
+    return network.get_submodule(spec.entry.embedding_layer)
+
+
+def _fill(network: nn.Module, state: dict[str, Any], spec: ModelSpec, path: str) -> None:
+    bias = state.get(f"{spec.entry.embedding_layer}.bias")
+    if bias is not None and len(bias) != len(spec.labels):
+        raise WeightsError(
+            f"{path} has {len(bias)} classes, but there are {len(spec.labels)} labels: "
+            "set model.labels to a file with one name per class, in the order of the checkpoint"
+        )
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    # torchvision adds batch counters that older checkpoints lack; nothing reads them in evaluation mode.
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if missing or unknown:
+        raise WeightsError(
+            f"{path} does not fit {spec.entry.name}: {len(missing)} layers are missing{_examples(missing)}, "
+            f"{len(unknown)} are unknown{_examples(unknown)}"
+        )
+    try:
+        network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit {spec.entry.name}: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _examples(names: list[str]) -> str:
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""

@@ -1,0 +1,119 @@
+"""How a model runs on this machine: number format, memory layout, batch size. Measured: no rule holds for all models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from indexer.errors import ConfigError
+
+MIN_AGREEMENT = 0.999
+"""Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
+CPU_BATCH_CLIPS = 4
+"""On a CPU larger batches gain nothing measurable, and cost memory and a longer tail."""
+GPU_BATCH_CLIPS = (8, 16, 32)
+TRIAL_CLIPS = 2
+
+Run = Callable[[torch.Tensor, "Mode"], tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to run a network."""
+
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    batch_clips: int
+
+    def __str__(self) -> str:
+        names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+        layout = "channels last" if self.memory_format is torch.channels_last_3d else "contiguous"
+        return f"{names[self.dtype]}, {layout}, batches of {self.batch_clips}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # torch.memory_format cannot be pickled; its name can.
+        return _restore, (self.dtype, self.memory_format is torch.channels_last_3d, self.batch_clips)
+
+
+def _restore(dtype: torch.dtype, channels_last: bool, batch_clips: int) -> Mode:
+    return Mode(dtype, torch.channels_last_3d if channels_last else torch.contiguous_format, batch_clips)
+
+
+def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: torch.device, *, convolutional: bool) -> Mode:
+    """The fastest mode that agrees with fp32, by timing `run` on clips of `clip_shape` ([T, H, W, 3]).
+
+    A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
+    `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
+    """
+    batch = CPU_BATCH_CLIPS if device.type == "cpu" else GPU_BATCH_CLIPS[0]
+    plain = Mode(torch.float32, torch.contiguous_format, batch)
+    candidates = [
+        Mode(dtype, layout, batch)
+        for dtype in _dtypes(precision, device)
+        for layout in ((torch.contiguous_format, torch.channels_last_3d) if convolutional else (torch.contiguous_format,))
+        # On a CPU fp32 gains nothing from channels_last_3d, and loses with s3d: not worth the seconds of measuring it.
+        if device.type != "cpu" or dtype is not torch.float32 or layout is torch.contiguous_format
+    ]
+    if len(candidates) == 1:
+        best = candidates[0]
+    else:
+        clips = torch.randint(
+            0, 256, (TRIAL_CLIPS, *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        )
+        reference_seconds, reference = _time(run, clips, plain, warm=device.type != "cpu")
+        timed = []
+        for mode in candidates:
+            if mode == plain:
+                timed.append((reference_seconds, mode))
+                continue
+            seconds, embedding = _time(run, clips, mode)
+            agrees = torch.cosine_similarity(reference, embedding).min().item() >= MIN_AGREEMENT
+            if agrees or precision != "auto":
+                timed.append((seconds, mode))
+        best = min(timed, key=lambda pair: pair[0])[1]
+    return best if device.type == "cpu" else _grow(run, clip_shape, best)
+
+
+def _dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, ...]:
+    on_gpu = device.type == "cuda"
+    half = torch.bfloat16 if not on_gpu or torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "fp16" and not on_gpu:
+        raise ConfigError("model.precision: fp16 needs a GPU; use auto, bf16 or fp32")
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return (torch.float32, half) if precision == "auto" else (known[precision],)
+
+
+def _time(run: Run, clips: torch.Tensor, mode: Mode, *, warm: bool = True) -> tuple[float, torch.Tensor]:
+    """Seconds of one run, by default of a second one (the first one prepares kernels), and the embeddings."""
+    if warm:
+        run(clips, mode)
+    _synchronise()
+    began = time.perf_counter()
+    embedding = run(clips, mode)[1]
+    _synchronise()
+    return time.perf_counter() - began, embedding
+
+
+def _grow(run: Run, clip_shape: tuple[int, ...], mode: Mode) -> Mode:
+    """A larger batch as long as it gives at least 5 % more clips a second and fits into memory."""
+    best, best_rate = mode, 0.0
+    for size in GPU_BATCH_CLIPS:
+        larger = Mode(mode.dtype, mode.memory_format, size)
+        try:
+            seconds, _ = _time(run, torch.zeros((size, *clip_shape), dtype=torch.uint8), larger)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        if size / seconds < 1.05 * best_rate:
+            break
+        best, best_rate = larger, size / seconds
+    return best
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
