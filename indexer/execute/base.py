@@ -1,0 +1,61 @@
+"""What the pipeline asks of an executor, and what both executors know of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from indexer.config import Job
+from indexer.decode.video import DecodeSettings
+from indexer.infer.models import ModelSpec
+from indexer.records import Outcome, Unit
+
+
+@dataclass(slots=True)
+class WorkMeter:
+    """What the work has cost so far, summed over all workers. Read by the progress display while it grows."""
+
+    clips: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "decode": 0.0, "infer": 0.0})
+
+
+class Executor(Protocol):
+    """Turns units into outcomes. Knows nothing of the catalog: what it returns is not yet true."""
+
+    meter: WorkMeter
+
+    def start(self) -> Sequence[str]:
+        """Find (or fetch) and load the weights, and start the workers. Gives the model's labels, in its order.
+
+        Raises WeightsError, ConfigError or ExecutionError before any video is touched.
+        """
+        ...
+
+    def process(self, units: Iterable[Unit], *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        """One outcome for every video of `units`, in any order, each as soon as it is known.
+
+        None comes about every half second in between, so that the caller can show progress and commit. Once `stopped()` is
+        true, it ends soon: videos without an outcome by then are left for the next run.
+        """
+        ...
+
+    def describe(self) -> str:
+        """One line for the user: what runs where, in which precision. Known after the first outcome."""
+        ...
+
+    def close(self) -> None:
+        """Stop all workers. Safe to call twice, and without `start`."""
+        ...
+
+
+def decode_settings(job: Job, spec: ModelSpec) -> DecodeSettings:
+    """What decoding needs of a job."""
+    return DecodeSettings(
+        geometry=spec.geometry,
+        segment_seconds=job.sampling.segment,
+        clips=job.sampling.clips,
+        backend=job.decode.backend,
+        max_pixels=job.decode.max_pixels,
+        min_coverage=job.decode.min_coverage,
+    )

@@ -1,0 +1,103 @@
+"""What runs inside a worker process. Knows nothing of Ray; `local` calls the same code."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.decode.unit import decode_unit
+from indexer.decode.video import DecodeSettings
+from indexer.infer.models import ModelSpec, model_spec
+from indexer.infer.weights import Weights
+from indexer.records import ClipPack, Failure, Skipped, Unit, VideoEnd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from indexer.config import Model, Sampling
+    from indexer.infer.classifier import Classifier
+    from indexer.infer.precision import Mode
+
+DECODE_NICENESS = 5
+"""Decoding steps back where both want one core: a waiting model is what keeps everything else waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackHeader:
+    """Describes a pack, so that the driver never needs to touch its pixels."""
+
+    first_clip: int
+    clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says of one batch, in the order of its slices."""
+
+    probabilities: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    seconds: float
+
+
+Announced = PackHeader | VideoEnd | Failure | Skipped
+
+
+def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.uint8] | Announced | None]:
+    """`decode_unit` for another process, two things for each item: the pixels of a pack (else None), then its header or word.
+
+    Pixels come first: a header that was received proves that the pixels before it are whole.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
+    for item in decode_unit(unit, settings):
+        if isinstance(item, ClipPack):
+            yield item.frames
+            yield PackHeader(item.first_clip, len(item.frames))
+        else:
+            yield None
+            yield item
+
+
+class ModelWorker:
+    """Holds the classifier of one process. Two steps, so that videos can be decoded while speeds are measured."""
+
+    def __init__(self, model: Model, sampling: Sampling, weights: Weights, labels: tuple[str, ...] | None) -> None:
+        self._model = model
+        self._sampling = sampling
+        self._weights = weights
+        self._labels = labels
+        self._classifier: Classifier | None = None
+
+    def load(self) -> ModelSpec:
+        """Build the network with its weights. Raises WeightsError if they do not fit."""
+        import torch
+
+        from indexer.infer.network import build_network
+
+        torch.set_num_threads(os.cpu_count() or 1)  # Ray allows one thread to a worker that reserves no core
+        self._spec = model_spec(self._model, self._sampling, self._labels)
+        self._network = build_network(self._spec, self._weights)
+        return self._spec
+
+    def prepare(self, mode: Mode | None = None) -> Mode:
+        """Choose how to run, or take the `mode` that another worker of this run chose. Raises ConfigError."""
+        from indexer.infer.classifier import Classifier
+
+        self._classifier = Classifier(self._spec, self._network, precision=self._model.precision, mode=mode)
+        return self._classifier.mode
+
+    def predict(self, slices: Sequence[tuple[int, int]], *packs: NDArray[np.uint8]) -> Answer:
+        """Clips [start, stop) of each pack [n, T, H, W, 3], as one batch."""
+        assert self._classifier is not None  # `prepare` comes first
+        began = time.perf_counter()
+        frames = np.concatenate([pack[start:stop] for (start, stop), pack in zip(slices, packs, strict=True)])
+        probabilities, embeddings = self._classifier.predict(frames)
+        return Answer(probabilities, embeddings, time.perf_counter() - began)
+
+    def describe(self) -> str:
+        assert self._classifier is not None
+        return f"{self._model.name} on {self._classifier.device.type} ({self._classifier.mode})"
