@@ -1,0 +1,174 @@
+"""What a run says while it works and when it ends: counts and stage seconds -> progress, JSON events, the end table.
+
+Events (`--json`) are the only thing on stdout; everything for people goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+from indexer.records import Failure, IndexedVideo, Outcome, Skipped
+
+EVENT_VERSION = 1
+LINE_EVERY_SECONDS = 10.0
+"""Where nobody watches a moving line, one plain line this often."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The running sums of one run."""
+
+    run_id: int | None = None
+    recipe: str = ""
+    found: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    indexed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    to_do: int = 0
+    """Videos that this run means to work on."""
+    segments: int = 0
+    clips: int = 0
+    video_seconds: float = 0.0
+    warnings: Counter[str] = field(default_factory=Counter)
+    failure_codes: Counter[str] = field(default_factory=Counter)
+    skip_reasons: Counter[str] = field(default_factory=Counter)
+    stages: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("list", "read", "decode", "infer", "write", "commit"), 0.0)
+    )
+    began: float = field(default_factory=time.monotonic)
+    dropped: int = 0
+    """Finished here, but claimed by another run meanwhile: that run's business now."""
+
+    done: int = 0
+    """Videos of `to_do` that have an outcome."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count the outcome of one video that this run worked on."""
+        self.done += 1
+        match outcome:
+            case IndexedVideo():
+                self.indexed += 1
+                self.segments += len(outcome.segments)
+                self.clips += sum(segment.clips for segment in outcome.segments)
+                self.video_seconds += outcome.info.duration_seconds
+                self.warnings.update(outcome.warnings)
+            case Failure():
+                self.failed += 1
+                self.failure_codes[outcome.code] += 1
+            case Skipped():
+                self.skipped += 1
+                self.skip_reasons[outcome.reason] += 1
+
+    @property
+    def left(self) -> int:
+        """Found, but neither done before nor now: the next run's work."""
+        return self.found - self.indexed - self.unchanged - self.failed - self.skipped
+
+    @property
+    def wall_seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def as_event(self, outcome: str) -> dict[str, Any]:
+        """The `run_finished` event, which is also what the catalog keeps of a run."""
+        return {
+            "event": "run_finished",
+            "version": EVENT_VERSION,
+            "run_id": self.run_id,
+            "outcome": outcome,
+            "recipe": self.recipe,
+            "videos": {
+                "found": self.found,
+                "indexed": self.indexed,
+                "unchanged": self.unchanged,
+                "failed": self.failed,
+                "skipped": self.skipped,
+                "gone": self.gone,
+                "left": self.left,
+            },
+            "segments": self.segments,
+            "clips": self.clips,
+            "video_seconds": round(self.video_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
+            "failures": dict(self.failure_codes),
+            "skips": dict(self.skip_reasons),
+            "warnings": dict(self.warnings),
+        }
+
+
+class Reporter(Protocol):
+    """Shows a run to somebody."""
+
+    def note(self, text: str) -> None:
+        """One line about what happens now."""
+        ...
+
+    def warn(self, text: str) -> None: ...
+
+    def started(self, tally: Tally) -> None:
+        """The plan is known; work begins."""
+        ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A video ended, and its end is committed."""
+        ...
+
+    def progress(self, tally: Tally) -> None:
+        """Called about twice a second."""
+        ...
+
+    def finished(self, tally: Tally, outcome: str) -> None: ...
+
+
+class JsonReporter:
+    """One JSON object a line."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._next_line = time.monotonic() + LINE_EVERY_SECONDS
+
+    def note(self, text: str) -> None:
+        """Notes are for people."""
+
+    def warn(self, text: str) -> None:
+        self._write({"event": "warning", "message": text})
+
+    def started(self, tally: Tally) -> None:
+        self._write(
+            {
+                "event": "run_started",
+                "version": EVENT_VERSION,
+                "run_id": tally.run_id,
+                "recipe": tally.recipe,
+                "videos": {"found": tally.found, "unchanged": tally.unchanged, "gone": tally.gone, "to_do": tally.to_do},
+            }
+        )
+
+    def outcome(self, outcome: Outcome) -> None:
+        event: dict[str, Any] = {"uri": outcome.video.uri}
+        match outcome:
+            case IndexedVideo():
+                event |= {"event": "video_done", "segments": len(outcome.segments), "warnings": list(outcome.warnings)}
+            case Failure():
+                event |= {"event": "video_failed", "code": outcome.code, "message": outcome.message}
+            case Skipped():
+                event |= {"event": "video_skipped", "reason": outcome.reason}
+        self._write(event)
+
+    def progress(self, tally: Tally) -> None:
+        if time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_SECONDS
+            self._write({"event": "progress", "done": tally.done, "to_do": tally.to_do, "clips": tally.clips})
+
+    def finished(self, tally: Tally, outcome: str) -> None:
+        self._write(tally.as_event(outcome))
+
+    def _write(self, event: dict[str, Any]) -> None:
+        self._out.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+        self._out.flush()
