@@ -1,0 +1,164 @@
+"""What the catalog knows: for the plan of a run, and for `status` and `failures`. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, and_, case, func, select
+
+from indexer.catalog.connect import reading
+from indexer.catalog.tables import label, part, recipe, result, run, video
+from indexer.records import KnownVideo
+
+_ROWS_AT_ONCE = 10_000
+
+_PASSING_SKIPS = ("too_new", "gone")
+"""Skip reasons that time cures while the bytes stay the same: such a video is to be looked at again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of the history."""
+
+    run_id: int
+    job: str
+    recipe_digest: str
+    started_at: float
+    """Unix time in seconds, as finished_at."""
+    finished_at: float | None
+    """None: still running, or killed."""
+    outcome: str | None
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedVideo:
+    """A video that could not be indexed under one recipe."""
+
+    uri: str
+    code: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much there is under one recipe. Videos that are gone count only as `gone`."""
+
+    videos: Mapping[str, int]
+    """State -> number of videos; all of pending, indexed, failed, skipped, gone."""
+    video_seconds: float
+    """Length of the videos whose rows are live, as are the segments and clips."""
+    segments: int
+    clips: int
+    parts: int
+    """Live parts; retired ones wait for `gc`."""
+    part_bytes: int
+
+
+def find_recipe(engine: Engine, digest: str) -> int | None:
+    """The id of a recipe, None if no run has used it."""
+    with reading(engine) as connection:
+        return connection.execute(select(recipe.c.id).where(recipe.c.digest == digest)).scalar()
+
+
+def label_names(engine: Engine, recipe_id: int) -> dict[int, str]:
+    """Label id -> name, of all labels the recipe's model can give."""
+    statement = select(label.c.id, label.c.name).join(recipe, recipe.c.label_set == label.c.label_set)
+    with reading(engine) as connection:
+        return {row.id: row.name for row in connection.execute(statement.where(recipe.c.id == recipe_id))}
+
+
+def known_videos(engine: Engine, source: str, recipe_digest: str) -> Iterator[KnownVideo]:
+    """The videos that `source` owns and that are not gone, in no order.
+
+    The state is that under this recipe. It is pending also if the video has no result under it, or was skipped for a reason
+    that passes by itself.
+    """
+    yield from _known(engine, recipe_digest, video.c.source == source)
+
+
+def known_elsewhere(engine: Engine, source: str, recipe_digest: str) -> Iterator[KnownVideo]:
+    """The videos that other sources own and that are indexed under this recipe, in no order.
+
+    What a new listing shares with an older one (a wider folder, another manifest) is found here, need not be indexed again,
+    and changes its owner by `commit.adopt`. Such videos being absent from a listing means nothing.
+    """
+    yield from _known(engine, recipe_digest, video.c.source != source, result.c.state == "indexed")
+
+
+def runs(engine: Engine, limit: int) -> list[RunRow]:
+    """The last runs, newest first."""
+    statement = select(run, recipe.c.digest).join(recipe).order_by(run.c.id.desc()).limit(limit)
+    with reading(engine) as connection:
+        return [
+            RunRow(
+                run_id=row.id,
+                job=row.job,
+                recipe_digest=row.digest,
+                started_at=row.started_at,
+                finished_at=row.finished_at,
+                outcome=row.outcome,
+                report=json.loads(row.report or "{}"),
+            )
+            for row in connection.execute(statement)
+        ]
+
+
+def failures(engine: Engine, recipe_id: int) -> list[FailedVideo]:
+    """The failed videos of a recipe, by uri."""
+    statement = (
+        select(video.c.uri, result.c.code, result.c.message, result.c.attempts)
+        .join_from(result, video)
+        .where(result.c.recipe_id == recipe_id, result.c.state == "failed")
+        .order_by(video.c.uri)
+    )
+    with reading(engine) as connection:
+        return [FailedVideo(*row) for row in connection.execute(statement)]
+
+
+def totals(engine: Engine, recipe_id: int) -> Totals:
+    """The sums for `status`, all of one moment."""
+    state = case((video.c.gone_at.is_not(None), "gone"), else_=result.c.state)
+    of_recipe = result.c.recipe_id == recipe_id
+    live = and_(of_recipe, result.c.part_id.is_not(None))
+    with reading(engine) as connection:
+        states = connection.execute(
+            select(state, func.count()).join_from(result, video).where(of_recipe).group_by(state)
+        ).all()
+        milliseconds, segments, clips = connection.execute(
+            select(func.sum(video.c.duration_ms), func.sum(result.c.segments), func.sum(result.c.clips))
+            .join_from(result, video)
+            .where(live)
+        ).one()
+        parts, part_bytes = connection.execute(
+            select(func.count(), func.sum(part.c.bytes)).where(part.c.recipe_id == recipe_id, part.c.state == "live")
+        ).one()
+    return Totals(
+        videos=dict.fromkeys(("pending", "indexed", "failed", "skipped", "gone"), 0) | {name: n for name, n in states},
+        video_seconds=(milliseconds or 0) / 1000,
+        segments=segments or 0,
+        clips=clips or 0,
+        parts=parts,
+        part_bytes=part_bytes or 0,
+    )
+
+
+def _known(engine: Engine, recipe_digest: str, *conditions: ColumnElement[bool]) -> Iterator[KnownVideo]:
+    recipe_id = find_recipe(engine, recipe_digest)
+    passing = and_(result.c.state == "skipped", result.c.code.in_(_PASSING_SKIPS))
+    statement = (
+        select(
+            video.c.uri,
+            case((passing, "pending"), else_=func.coalesce(result.c.state, "pending")),
+            func.coalesce(result.c.fingerprint, video.c.fingerprint),
+        )
+        .outerjoin_from(video, result, and_(result.c.video_id == video.c.id, result.c.recipe_id == recipe_id))
+        .where(video.c.gone_at.is_(None), *conditions)
+    )
+    with reading(engine) as connection:
+        for row in connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}):
+            yield KnownVideo(*row)

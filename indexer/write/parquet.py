@@ -1,0 +1,72 @@
+"""Indexed videos -> one Part: a Parquet file under a name nobody else uses, durable but not yet visible."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from indexer.records import IndexedVideo, Part, Recipe
+from indexer.storage import Storage
+from indexer.write.schema import to_table
+
+_ROW_GROUP_ROWS = 16_384
+_REPEATING = ["uri", "fingerprint", "labels.list.element"]
+"""Leaf columns with few distinct values: a dictionary pays. Never the embedding, which repeats nothing."""
+
+
+def write_part(videos: Sequence[IndexedVideo], storage: Storage, *, recipe: Recipe, run_id: int, sequence: int) -> Part:
+    """Write all segments of `videos` to one new file. OutputError if that fails; then there is no file.
+
+    `sequence` counts the parts of a run. The random end of the name keeps a repeated attempt, or a run that is thought
+    dead and is not, from ever touching a file that exists.
+    """
+    table = to_table(videos, recipe=recipe, run_id=run_id)
+    name = f"parts/part-{run_id:06d}-{sequence:04d}-{uuid.uuid4().hex[:8]}.parquet"
+    with storage.create(name) as file:
+        measured = _Measured(file)
+        pq.write_table(
+            table,
+            pa.PythonFile(measured, mode="w"),
+            row_group_size=_ROW_GROUP_ROWS,
+            compression=_compression(table.schema),
+            use_dictionary=_REPEATING,
+            write_statistics=["uri", "fingerprint", "start_ms", "end_ms"],
+            sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(2)],
+        )
+    return Part(name=name, rows=table.num_rows, size_bytes=measured.size_bytes, sha256=measured.digest.hexdigest())
+
+
+def _compression(schema: pa.Schema) -> dict[str, str]:
+    """zstd, but not for embeddings: it saves 8 % of them and makes reading them 1.4 times slower."""
+    leaves = {"labels": "labels.list.element", "scores": "scores.list.element", "embedding": "embedding.list.element"}
+    return {leaves.get(name, name): "NONE" if name == "embedding" else "ZSTD" for name in schema.names}
+
+
+class _Measured:
+    """A file that knows the size and sha256 of what was written to it."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """The storage closes its file, after making it durable."""

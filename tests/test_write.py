@@ -1,0 +1,260 @@
+"""Parts: what is in the file, how it comes to be there, and what happens if it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from indexer.errors import ConfigError, OutputError
+from indexer.records import IndexedVideo, MediaInfo, Part, Recipe, Segment, Video
+from indexer.storage import open_storage
+from indexer.write.parquet import write_part
+from indexer.write.schema import describe, to_table
+
+RECIPE = Recipe(digest="5a" * 32, document='{"model":"r3d_18","segment":"10s"}')
+VECTORS = np.array([[1.5, -2.0, 0.25], [0.0, 65504.0, -1.0], [3.0, 4.0, 5.0]], np.float16)
+
+DOG = IndexedVideo(
+    video=Video("/archive/dog – gähnt.mp4", "20:1700000000000000001", 20, 1_700_000_000.5),
+    info=MediaInfo(0.0, 12.0004, 640, 360, "h264", 25.0),
+    segments=(
+        Segment(10_000, 12_000, 1, (), (), VECTORS[1]),  # nothing above min_score: still a row
+        Segment(0, 10_000, 2, ("yawning", "petting animal (not cat)"), (0.75, 0.125), VECTORS[0]),
+    ),
+    warnings=("W_SHORT",),
+)
+CAT = IndexedVideo(
+    video=Video("/archive/cat.mkv", "30:17", 30, 17.0),
+    info=MediaInfo(0.0, 4.0, 320, 240, "vp9", 29.97),
+    segments=(Segment(0, 4_000, 1, ("petting cat",), (1.0,), VECTORS[2]),),
+    warnings=(),
+)
+ROWS = [
+    ("/archive/cat.mkv", "30:17", 0, 4_000, 1, ["petting cat"], [1.0]),
+    (DOG.video.uri, DOG.video.fingerprint, 0, 10_000, 2, ["yawning", "petting animal (not cat)"], [0.75, 0.125]),
+    (DOG.video.uri, DOG.video.fingerprint, 10_000, 12_000, 1, [], []),
+]
+EMBEDDINGS = [[3.0, 4.0, 5.0], [1.5, -2.0, 0.25], [0.0, 65504.0, -1.0]]
+
+
+def write(root: Path, *videos: IndexedVideo, run_id: int = 7, sequence: int = 1) -> Part:
+    return write_part(videos, open_storage(str(root)), recipe=RECIPE, run_id=run_id, sequence=sequence)
+
+
+@pytest.fixture
+def part_path(tmp_path: Path) -> Path:
+    return tmp_path / write(tmp_path, DOG, CAT).name
+
+
+def test_a_part_says_what_it_is(tmp_path: Path) -> None:
+    part = write(tmp_path, DOG, CAT)
+    content = (tmp_path / part.name).read_bytes()
+    assert part == Part(part.name, rows=3, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == [Path(part.name).name]
+
+
+def test_names_never_repeat(tmp_path: Path) -> None:
+    names = [write(tmp_path, CAT, run_id=12, sequence=3).name for _ in range(20)]
+    assert len(set(names)) == 20
+    assert all(name.startswith("parts/part-000012-0003-") and name.endswith(".parquet") for name in names)
+    assert {len(name) for name in names} == {len("parts/part-000012-0003-3f9c2a71.parquet")}
+
+
+def test_pyarrow_reads_the_rows_in_order(part_path: Path) -> None:
+    table = pq.read_table(part_path)
+    columns = ["uri", "fingerprint", "start_ms", "end_ms", "clips", "labels", "scores"]
+    assert list(zip(*(table[name].to_pylist() for name in columns), strict=True)) == ROWS
+    assert table["embedding"].to_pylist() == EMBEDDINGS
+    assert str(table.schema.field("embedding").type) == "fixed_size_list<element: halffloat not null>[3]"
+    assert not any(field.nullable for field in table.schema)
+
+
+def test_pandas_reads_the_same(part_path: Path) -> None:
+    frame = pd.read_parquet(part_path)
+    assert frame["uri"].tolist() == [row[0] for row in ROWS]
+    assert [list(labels) for labels in frame["labels"]] == [row[5] for row in ROWS]
+    assert np.stack(frame["embedding"]).dtype == np.float16
+    assert np.stack(frame["embedding"]).tolist() == EMBEDDINGS
+
+
+def test_polars_reads_the_same(part_path: Path) -> None:
+    frame = pl.read_parquet(part_path)
+    assert frame["start_ms"].to_list() == [0, 0, 10_000]
+    assert frame["scores"].to_list() == [row[6] for row in ROWS]
+    assert frame.schema["embedding"] == pl.Array(pl.Float16, 3)
+    assert frame["embedding"].to_numpy().tolist() == EMBEDDINGS
+
+
+def test_duckdb_reads_the_same(part_path: Path) -> None:
+    with duckdb.connect() as connection:
+        query = f"SELECT uri, fingerprint, start_ms, end_ms, clips, labels, scores, embedding FROM '{part_path}'"
+        rows = connection.execute(query).fetchall()
+    assert [row[:7] for row in rows] == ROWS
+    assert [list(row[7]) for row in rows] == EMBEDDINGS
+
+
+def test_the_footer_holds_what_the_rows_do_not(part_path: Path) -> None:
+    metadata = pq.read_schema(part_path).metadata
+    assert metadata[b"indexer.schema_version"] == b"1"
+    assert json.loads(metadata[b"indexer.recipe"]) == {"model": "r3d_18", "segment": "10s"}
+    assert metadata[b"indexer.recipe_digest"] == b"5a" * 32
+    assert metadata[b"indexer.run_id"] == b"7"
+    cat, dog = json.loads(metadata[b"indexer.videos"])
+    assert cat["uri"] == "/archive/cat.mkv"
+    assert dog == {
+        "uri": "/archive/dog – gähnt.mp4",
+        "fingerprint": "20:1700000000000000001",
+        "rows": 2,
+        "size_bytes": 20,
+        "modified_at": 1_700_000_000.5,
+        "duration_ms": 12_000,
+        "width": 640,
+        "height": 360,
+        "codec": "h264",
+        "average_fps": 25.0,
+        "warnings": ["W_SHORT"],
+    }
+
+
+def test_embeddings_are_stored_plain_and_the_rest_is_compressed(part_path: Path) -> None:
+    group = pq.ParquetFile(part_path).metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    embedding = columns.pop("embedding.list.element")
+    assert embedding.compression == "UNCOMPRESSED"
+    assert "RLE_DICTIONARY" not in embedding.encodings
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert [order.column_index for order in group.sorting_columns] == [0, 2]
+
+
+def test_many_rows_are_cut_into_row_groups_and_stay_whole(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(1).standard_normal((20_000, 4)).astype(np.float16)
+    segments = tuple(Segment(10 * i, 10 * i + 10, 1, ("a",), (0.5,), vector) for i, vector in enumerate(vectors))
+    part = write(tmp_path, IndexedVideo(DOG.video, DOG.info, segments, ()))
+    file = pq.ParquetFile(tmp_path / part.name)
+    assert file.num_row_groups == 2
+    read = file.read()["embedding"].combine_chunks().values.to_numpy(zero_copy_only=False).reshape(-1, 4)
+    assert np.array_equal(read, vectors)
+
+
+def test_a_video_without_segments_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no segments to write: \['/archive/cat.mkv'\]"):
+        to_table([DOG, IndexedVideo(CAT.video, CAT.info, (), ())], recipe=RECIPE, run_id=1)
+
+
+def test_the_committed_schema_is_the_one_in_the_code() -> None:
+    committed = Path(__file__).parent.parent / "schemas" / "part.schema.txt"
+    assert committed.read_text() == describe(), "write indexer.write.schema.describe() there if the change is meant"
+
+
+# Storage
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "index"))
+    with pytest.raises(ZeroDivisionError), storage.create("parts/a.bin") as file:
+        file.write(b"half" * (1 // 0))
+    assert not storage.exists("parts/a.bin")
+    assert list(storage.list_files("")) == []
+    with storage.create("parts/a.bin") as file:
+        file.write(b"who")
+        assert not storage.exists("parts/a.bin")
+        file.write(b"le")
+    with storage.open("parts/a.bin") as file:
+        assert file.read() == b"whole"
+
+
+def test_a_file_is_never_replaced(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    with storage.create("a.bin") as file:
+        file.write(b"first")
+    with pytest.raises(OutputError, match="never replaced"), storage.create("a.bin") as file:
+        file.write(b"second")
+    assert (tmp_path / "a.bin").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_listing_by_prefix_shows_leftovers_too(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    for name in ("parts/part-2.parquet", "parts/part-1.parquet", "other.txt"):
+        with storage.create(name) as file:
+            file.write(name.encode())
+    (tmp_path / "parts" / ".part-3.parquet.tmp").write_bytes(b"killed")
+    assert [file.name for file in storage.list_files("parts/part-")] == ["parts/part-1.parquet", "parts/part-2.parquet"]
+    sizes = {file.name: file.size_bytes for file in storage.list_files("parts/")}
+    assert sizes == {"parts/.part-3.parquet.tmp": 6, "parts/part-1.parquet": 20, "parts/part-2.parquet": 20}
+    assert [file.name for file in storage.list_files("nothing/")] == []
+    storage.delete("parts/part-1.parquet")
+    storage.delete("parts/part-1.parquet")
+    assert len(list(storage.list_files(""))) == 3
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "parts/../../outside"])
+def test_names_stay_inside_the_output(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="not a name inside"):
+        open_storage(str(tmp_path)).exists(name)
+
+
+def test_an_output_that_is_no_folder_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "index").write_text("a file")
+    with pytest.raises(OutputError, match=r"/index: Not a directory. .*correct output.uri") as caught:
+        write(tmp_path / "index", CAT)
+    assert caught.value.exit_code == 14
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the kernel refuses the 1001st byte
+    try:
+        with pytest.raises(OutputError, match=r"part-.*: File too large. "):
+            write(tmp_path, DOG, CAT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_a_folder_without_permission_is_said_so() -> None:
+    sentence = "parts: Permission denied. Give the user that runs the indexer write permission there."
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _not_allowed_to_write(Path(folder)),
+        pytest.raises(OutputError, match=sentence),
+    ):
+        write(Path(folder), CAT)
+
+
+def test_an_address_that_cannot_be_written_to_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"output.uri: ftp://host/x is not supported"):
+        open_storage("ftp://host/x")
+
+
+def test_pyarrow_sees_only_whole_parts_in_the_folder(tmp_path: Path) -> None:
+    part = write(tmp_path, CAT)
+    (tmp_path / "parts" / ".part-000001-0001-00000000.parquet.tmp").write_bytes(b"PAR1 cut off")
+    assert pa.dataset.dataset(tmp_path / "parts").files == [str(tmp_path / part.name)]
+
+
+@contextmanager
+def _not_allowed_to_write(folder: Path) -> Iterator[None]:
+    """Root may write anywhere, so step down if that is who runs the tests."""
+    folder.chmod(0o555)
+    user = os.geteuid()
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
