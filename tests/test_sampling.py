@@ -1,0 +1,85 @@
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import approx
+
+from indexer.decode.sampling import clip_spans, frame_times, segment_bounds
+from indexer.records import ClipSpan
+
+seconds = st.floats(0.01, 4000, allow_nan=False)
+
+
+def spans(start: float, end: float, **settings: float) -> list[tuple[int, float, float]]:
+    found = clip_spans(start, end, **settings)  # type: ignore[arg-type]
+    return [(s.segment, round(s.start_seconds, 3), round(s.end_seconds, 3)) for s in found]
+
+
+def test_segments_tile_the_video_and_the_last_one_is_shorter() -> None:
+    assert segment_bounds(0.5, 25.5, 10) == [(0.5, 10.5), (10.5, 20.5), (20.5, 25.5)]
+
+
+def test_a_rest_of_a_few_milliseconds_joins_the_last_segment() -> None:
+    assert segment_bounds(0, 20.05, 10) == [(0, 10), (10, 20.05)]
+
+
+def test_a_video_shorter_than_the_shortest_rest_is_one_segment() -> None:
+    assert segment_bounds(0, 0.04, 10) == [(0, 0.04)]
+
+
+def test_a_video_without_length_has_no_segments() -> None:
+    assert segment_bounds(3, 3, 10) == []
+
+
+def test_one_clip_lies_in_the_middle_of_its_segment() -> None:
+    assert spans(0, 20, segment_seconds=10, clips=1, span_seconds=1) == [(0, 4.5, 5.5), (1, 14.5, 15.5)]
+
+
+def test_several_clips_are_spread_evenly() -> None:
+    assert spans(0, 10, segment_seconds=10, clips=2, span_seconds=1) == [(0, 2.0, 3.0), (0, 7.0, 8.0)]
+
+
+def test_clips_that_fill_their_segment_stay_inside_it() -> None:
+    assert spans(0, 4, segment_seconds=2, clips=2, span_seconds=1.6) == [
+        (0, 0.0, 1.6), (0, 0.4, 2.0), (1, 2.0, 3.6), (1, 2.4, 4.0),
+    ]  # fmt: skip
+
+
+def test_a_clip_longer_than_its_segment_is_centred_on_it_and_pushed_inside_the_video() -> None:
+    assert spans(0, 12, segment_seconds=2, clips=1, span_seconds=8.5) == [
+        (0, 0.0, 8.5), (1, 0.0, 8.5), (2, 0.75, 9.25), (3, 2.75, 11.25), (4, 3.5, 12.0), (5, 3.5, 12.0),
+    ]  # fmt: skip
+
+
+def test_a_video_shorter_than_a_clip_is_sampled_from_its_start() -> None:
+    assert spans(0.2, 0.7, segment_seconds=10, clips=1, span_seconds=1) == [(0, 0.2, 1.2)]
+
+
+def test_frames_of_a_clip_are_one_frame_time_apart() -> None:
+    assert frame_times(ClipSpan(0, 2.0, 2.4), 4) == approx([2.0, 2.1, 2.2, 2.3])
+
+
+@given(start=st.floats(0, 100), length=seconds, segment=st.floats(0.1, 600))
+def test_segments_cover_every_moment_exactly_once(start: float, length: float, segment: float) -> None:
+    bounds = segment_bounds(start, start + length, segment)
+    assert bounds[0][0] == start
+    assert bounds[-1][1] == start + length
+    assert all(left[1] == right[0] for left, right in zip(bounds, bounds[1:], strict=False))
+    assert all(low < high for low, high in bounds)
+    assert all(high - low <= segment + 0.11 for low, high in bounds)
+
+
+@given(
+    start=st.floats(0, 100),
+    length=st.floats(0.01, 400),
+    segment=st.floats(0.1, 60),
+    clips=st.integers(1, 5),
+    span=st.floats(0.05, 9),
+)
+def test_clips_lie_inside_the_video_in_order(start: float, length: float, segment: float, clips: int, span: float) -> None:
+    found = clip_spans(start, start + length, segment_seconds=segment, clips=clips, span_seconds=span)
+    assert len(found) == clips * len(segment_bounds(start, start + length, segment))
+    for clip in found:
+        assert clip.end_seconds - clip.start_seconds == approx(span)
+        assert clip.start_seconds >= start
+        assert clip.end_seconds <= max(start + length, start + span) + 1e-6
+    starts = [clip.start_seconds for clip in found]
+    assert starts == sorted(starts)
