@@ -68,13 +68,13 @@ class ConsoleReporter:
                 self._console.print("more failures are only counted here; `indexer failures` lists them all")
 
     def progress(self, tally: Tally) -> None:
-        speed = tally.video_seconds / tally.wall_seconds if tally.wall_seconds else 0.0
-        text = f"{clock(tally.video_seconds)} of video, {speed:.1f} x real time, {tally.failed} failed"
+        speed = tally.finished_seconds / tally.wall_seconds
+        text = f"{clock(tally.finished_seconds)} of video, {speed:.1f} x real time, {tally.failed} failed"
         if self._progress is not None:
-            self._progress.update(self._task, completed=tally.done, description=text)
+            self._progress.update(self._task, completed=tally.finished, description=text)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_SECONDS
-            self._console.print(f"{tally.done:,} of {tally.to_do:,} videos, {text}, {_remaining(tally)}")
+            self._console.print(f"{tally.finished:,} of {tally.to_do:,} videos, {text}, {_remaining(tally)}")
 
     def finished(self, tally: Tally, outcome: str) -> None:
         if self._progress is not None:
@@ -88,6 +88,11 @@ class ConsoleReporter:
             self._console.print(f"indexed with a warning: {words}")
         self._console.print(Text(f"index: {self._index}"))
         self._console.print(Text(f"next: {self._next_command(tally)}", style="bold"))
+
+    def failed(self, message: str, exit_code: int) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._console.print(Text(message, style="red"))
 
     def _next_command(self, tally: Tally) -> str:
         job = shlex.quote(self._job_path)
@@ -119,9 +124,9 @@ def shown_path(path: str) -> str:
 
 
 def _remaining(tally: Tally) -> str:
-    if not tally.done:
+    if not tally.finished:
         return "time left unknown"
-    return f"about {clock(tally.wall_seconds / tally.done * (tally.to_do - tally.done))} left"
+    return f"about {clock(tally.wall_seconds / tally.finished * (tally.to_do - tally.finished))} left"
 
 
 def _counts(tally: Tally) -> Table:
@@ -143,6 +148,8 @@ def _counts(tally: Tally) -> Table:
         if words == "failed":
             for code, n in sorted(tally.failure_codes.items()):
                 table.add_row("", f"  {n:,} {code}: {(VIDEO_ERRORS[code].__doc__ or '').splitlines()[0]}")
+            if tally.failed_before:
+                table.add_row("", f"  {tally.failed_before:,} failed in an earlier run; --retry-failed tries them again")
         if words == "skipped":
             for reason, n in sorted(tally.skip_reasons.items()):
                 table.add_row("", f"  {n:,} {reason}: {VideoSkip.REASONS[reason]}")

@@ -6,6 +6,7 @@ Events (`--json`) are the only thing on stdout; everything for people goes to st
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class Tally:
     gone: int = 0
     indexed: int = 0
     failed: int = 0
+    failed_before: int = 0
+    """Of the failed: known failures, same bytes, not tried again."""
     skipped: int = 0
     to_do: int = 0
     """Videos that this run means to work on."""
@@ -42,15 +45,14 @@ class Tally:
         default_factory=lambda: dict.fromkeys(("list", "read", "decode", "infer", "write", "commit"), 0.0)
     )
     began: float = field(default_factory=time.monotonic)
-    dropped: int = 0
-    """Finished here, but claimed by another run meanwhile: that run's business now."""
 
-    done: int = 0
-    """Videos of `to_do` that have an outcome."""
+    finished: int = 0
+    """Videos of `to_do` that have an outcome, which the next commit makes true. For showing progress."""
+    finished_seconds: float = 0.0
+    """Their length."""
 
     def add(self, outcome: Outcome) -> None:
         """Count the outcome of one video that this run worked on."""
-        self.done += 1
         match outcome:
             case IndexedVideo():
                 self.indexed += 1
@@ -125,6 +127,10 @@ class Reporter(Protocol):
 
     def finished(self, tally: Tally, outcome: str) -> None: ...
 
+    def failed(self, message: str, exit_code: int) -> None:
+        """The run could not go on."""
+        ...
+
 
 class JsonReporter:
     """One JSON object a line."""
@@ -164,10 +170,20 @@ class JsonReporter:
     def progress(self, tally: Tally) -> None:
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_SECONDS
-            self._write({"event": "progress", "done": tally.done, "to_do": tally.to_do, "clips": tally.clips})
+            event = {
+                "event": "progress",
+                "done": tally.finished,
+                "to_do": tally.to_do,
+                "video_seconds": tally.finished_seconds,
+            }
+            self._write(event)
 
     def finished(self, tally: Tally, outcome: str) -> None:
         self._write(tally.as_event(outcome))
+
+    def failed(self, message: str, exit_code: int) -> None:
+        self._write({"event": "run_failed", "message": message, "exit_code": exit_code})
+        print(message, file=sys.stderr)  # noqa: T201  people read logs, too
 
     def _write(self, event: dict[str, Any]) -> None:
         self._out.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")

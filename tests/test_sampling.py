@@ -1,6 +1,8 @@
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from indexer.decode.sampling import clip_spans, frame_times, segment_bounds
 from indexer.records import ClipSpan
@@ -54,7 +56,7 @@ def test_a_video_shorter_than_a_clip_is_sampled_from_its_start() -> None:
 
 
 def test_frames_of_a_clip_are_one_frame_time_apart() -> None:
-    assert frame_times(ClipSpan(0, 2.0, 2.4), 4) == approx([2.0, 2.1, 2.2, 2.3])
+    assert frame_times(ClipSpan(0, 2.0, 2.4), 4) == pytest.approx([2.0, 2.1, 2.2, 2.3])
 
 
 @given(start=st.floats(0, 100), length=seconds, segment=st.floats(0.1, 600))
@@ -62,7 +64,7 @@ def test_segments_cover_every_moment_exactly_once(start: float, length: float, s
     bounds = segment_bounds(start, start + length, segment)
     assert bounds[0][0] == start
     assert bounds[-1][1] == start + length
-    assert all(left[1] == right[0] for left, right in zip(bounds, bounds[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(bounds))
     assert all(low < high for low, high in bounds)
     assert all(high - low <= segment + 0.11 for low, high in bounds)
 
@@ -78,7 +80,7 @@ def test_clips_lie_inside_the_video_in_order(start: float, length: float, segmen
     found = clip_spans(start, start + length, segment_seconds=segment, clips=clips, span_seconds=span)
     assert len(found) == clips * len(segment_bounds(start, start + length, segment))
     for clip in found:
-        assert clip.end_seconds - clip.start_seconds == approx(span)
+        assert clip.end_seconds - clip.start_seconds == pytest.approx(span)
         assert clip.start_seconds >= start
         assert clip.end_seconds <= max(start + length, start + span) + 1e-6
     starts = [clip.start_seconds for clip in found]

@@ -1,4 +1,4 @@
-"""What the pipeline asks of an executor, and what both executors know of a job."""
+"""What the pipeline asks of an executor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from indexer.config import Job
-from indexer.decode.video import DecodeSettings
-from indexer.infer.models import ModelSpec
 from indexer.records import Outcome, Unit
 
 
@@ -47,15 +44,3 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop all workers. Safe to call twice, and without `start`."""
         ...
-
-
-def decode_settings(job: Job, spec: ModelSpec) -> DecodeSettings:
-    """What decoding needs of a job."""
-    return DecodeSettings(
-        geometry=spec.geometry,
-        segment_seconds=job.sampling.segment,
-        clips=job.sampling.clips,
-        backend=job.decode.backend,
-        max_pixels=job.decode.max_pixels,
-        min_coverage=job.decode.min_coverage,
-    )

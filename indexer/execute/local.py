@@ -14,9 +14,9 @@ import numpy as np
 from indexer.config import Job
 from indexer.decode.unit import decode_unit
 from indexer.execute.assembly import Assembly, Attempt
-from indexer.execute.base import WorkMeter, decode_settings
+from indexer.execute.base import WorkMeter
 from indexer.execute.batching import Batcher, Slice
-from indexer.execute.workers import ModelWorker
+from indexer.execute.workers import ModelWorker, decode_settings
 from indexer.infer.weights import read_labels, resolve_weights
 from indexer.records import ClipPack, Outcome, Unit, VideoEnd
 

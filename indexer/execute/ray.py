@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,7 @@ class RayCluster:
 
 def _connect(job: Job) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    on_terminate = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends this process in the middle of anything
     try:
         if job.ray.address is None:
             ray.init(
@@ -203,6 +205,8 @@ def _connect(job: Job) -> None:
             ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ExecutionError(f"Ray could not be started or reached: {error}") from error
+    finally:
+        signal.signal(signal.SIGTERM, on_terminate)
 
 
 def _gpus_per_actor(job: Job, available: float) -> float:

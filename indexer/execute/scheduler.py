@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from indexer.config import Job
 from indexer.errors import DecoderCrash, DecodeTimeout, VideoError
 from indexer.execute.assembly import Assembly, Attempt
-from indexer.execute.base import WorkMeter, decode_settings
+from indexer.execute.base import WorkMeter
 from indexer.execute.batching import Batcher, Slice
-from indexer.execute.workers import Answer, PackHeader
+from indexer.execute.workers import Answer, PackHeader, decode_settings
 from indexer.infer.models import ModelSpec
 from indexer.records import Failure, Outcome, Unit, Video, VideoEnd
 

@@ -19,7 +19,7 @@ from indexer.records import ClipPack, Failure, Skipped, Unit, VideoEnd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from indexer.config import Model, Sampling
+    from indexer.config import Job, Model, Sampling
     from indexer.infer.classifier import Classifier
     from indexer.infer.precision import Mode
 
@@ -60,6 +60,18 @@ def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.u
         else:
             yield None
             yield item
+
+
+def decode_settings(job: Job, spec: ModelSpec) -> DecodeSettings:
+    """What decoding needs of a job."""
+    return DecodeSettings(
+        geometry=spec.geometry,
+        segment_seconds=job.sampling.segment,
+        clips=job.sampling.clips,
+        backend=job.decode.backend,
+        max_pixels=job.decode.max_pixels,
+        min_coverage=job.decode.min_coverage,
+    )
 
 
 class ModelWorker:

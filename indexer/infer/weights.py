@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 from indexer.config import CHECKPOINT_SUFFIXES
 from indexer.errors import WeightsError
@@ -120,6 +120,8 @@ def _download(entry: ModelEntry, path: Path) -> None:
         # Writes beside `path`, checks the hash, renames: a broken download never takes the place of a file.
         download_url_to_file(url, str(path), hash_prefix=_hash_prefix(entry), progress=False)
     except (URLError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise WeightsError(
             f"the weights of {entry.name} {entry.entry} could not be fetched from {url}: {error}. "
             f"Put the file at {path}, or set {MIRROR_VARIABLE} to the address of a mirror."

@@ -1,0 +1,47 @@
+# Two commands do all set-up on a fresh machine with git, make and Python 3.11 or newer: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint types bench format lock schemas clean
+
+demo: $(READY)  ## make a small archive, index it, search it; offline
+	$(BIN)/python -m demo
+
+test: $(READY) lint types  ## everything that CI runs
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)  ## timings; never part of the tests
+	$(BIN)/python -m benchmarks
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(READY)  ## write the renderings in schemas/ anew, after a change of the code they show
+	$(BIN)/indexer schema job > schemas/job.schema.json
+	$(BIN)/indexer schema part > schemas/part.schema.txt
+	$(BIN)/indexer schema catalog > schemas/catalog.sql
+
+lock: $(READY)  ## resolve the dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+clean:
+	rm -rf .venv demo-archive
+
+# uv is one of the locked packages; pip only fetches the one that the lock names.
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --editable .
+	touch $(READY)

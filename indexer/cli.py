@@ -1,0 +1,128 @@
+"""The command line: argv -> one call -> exit code. No logic; everything heavy is imported inside the command that needs it.
+
+Data goes to stdout, everything else to stderr. A StopRun becomes its sentence and its exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="indexer",
+    help="Find actions in large video archives: index a folder of videos once, then search it for what people do in it.",
+    epilog='indexer run jobs/archive.yaml   then   indexer search "arm wrestling" --job jobs/archive.yaml',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, such as jobs/archive.yaml", show_default=False)]
+JobOption = Annotated[Path, typer.Option("--job", metavar="JOB", help="The job file of the index.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from indexer import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    job: JobFile,
+    local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
+    limit: Annotated[Optional[int], typer.Option(min=1, metavar="N", help="Index at most N videos now.")] = None,  # noqa: UP045
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try videos again that failed before.")] = False,
+    deadline: Annotated[Optional[str], typer.Option(metavar="T", help="Begin no video after T (06:00).")] = None,  # noqa: UP045
+    as_json: Json = False,
+) -> None:
+    """Index what is new or changed. The same command goes on after a stop, and is what to run every night."""
+    from indexer.session import run_job
+
+    raise typer.Exit(run_job(job, local=local, limit=limit, retry_failed=retry_failed, deadline=deadline, as_json=as_json))
+
+
+@app.command()
+def plan(
+    job: JobFile,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="As for run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a run would do. Writes nothing."""
+    from indexer import views
+
+    views.show_plan(job, retry_failed=retry_failed, as_json=as_json)
+
+
+@app.command()
+def status(job: JobFile, as_json: Json = False) -> None:
+    """Show what is indexed, and the last runs."""
+    from indexer import views
+
+    views.show_status(job, as_json=as_json)
+
+
+@app.command()
+def failures(job: JobFile, as_json: Json = False) -> None:
+    """List the videos that could not be indexed: why, and what to do."""
+    from indexer import views
+
+    views.show_failures(job, as_json=as_json)
+
+
+@app.command()
+def search(
+    words: Annotated[str, typer.Argument(metavar="WORDS", help='An action, for example "arm wrestling"', show_default=False)],
+    job: JobOption,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Only moments that score at least this.")] = 0.0,
+    under: Annotated[Optional[str], typer.Option(metavar="PREFIX", help="Only videos whose path begins so.")] = None,  # noqa: UP045
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many moments, best first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Find the moments in which an action is seen, best first."""
+    from indexer import views
+
+    raise typer.Exit(views.show_search(words, job, min_score=min_score, under=under, limit=limit, as_json=as_json))
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that a job can use, with their published accuracy."""
+    from indexer import views
+
+    views.show_models(as_json=as_json)
+
+
+@app.command()
+def schema(
+    what: Annotated[str, typer.Argument(metavar="job|part|catalog", help="What to describe.")] = "job",
+) -> None:
+    """Print the schema of the job file (JSON Schema), the Parquet parts, or the catalog (SQL)."""
+    from indexer import views
+
+    views.show_schema(what)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from indexer.errors import StopRun
+
+    try:
+        app()
+    except StopRun as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)

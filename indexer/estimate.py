@@ -1,0 +1,87 @@
+"""What planned work will cost: hours of video from the headers of a sample, time and bytes from earlier runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from indexer.catalog import lookup
+from indexer.config import Job
+from indexer.decode.probe import open_video
+from indexer.errors import VideoError, VideoSkip
+from indexer.records import Recipe, Video
+from indexer.storage.fetch import local_file
+
+SAMPLE_VIDEOS = 24
+"""So many headers are read; with no more videos than this the sum is exact."""
+RUNS_LOOKED_AT = 20
+_HIT_BYTES = 24
+"""One label of one segment in the SQLite catalog, indexes included."""
+_SEGMENT_BYTES = 2_000
+"""One row of a part where no earlier run tells: an embedding of 512 to 1024 halves, and the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Of one run. None: nothing known yet to estimate it from."""
+
+    video_seconds: float
+    sampled: int
+    """Videos whose headers were read."""
+    segments: int
+    wall_seconds: float | None
+    index_bytes: int
+
+
+def estimate(work: Sequence[Video], job: Job, engine: Engine | None, recipe: Recipe) -> Estimate:
+    """Reads some headers, changes nothing."""
+    video_seconds, sampled = _length(work, job.decode.max_pixels)
+    segments = math.ceil(video_seconds / job.sampling.segment)
+    wall_seconds, row_bytes = None, float(_SEGMENT_BYTES)
+    recipe_id = None if engine is None else lookup.find_recipe(engine, recipe.digest)
+    if engine is not None and recipe_id is not None:
+        wall_seconds = _wall_seconds(engine, recipe, video_seconds)
+        known = lookup.totals(engine, recipe_id)
+        if known.segments:
+            row_bytes = known.part_bytes / known.segments
+    index_bytes = round(segments * (row_bytes + job.output.top_k * _HIT_BYTES))
+    return Estimate(video_seconds, sampled, segments, wall_seconds, index_bytes)
+
+
+def _length(work: Sequence[Video], max_pixels: int) -> tuple[float, int]:
+    """Seconds of all videos, from the headers of some of every size, each standing for the bytes around it."""
+    by_size = sorted(work, key=lambda video: video.size_bytes)
+    step = max(1, math.ceil(len(by_size) / SAMPLE_VIDEOS))
+    seconds, sampled = 0.0, 0
+    for first in range(0, len(by_size), step):
+        group = by_size[first : first + step]
+        middle = group[len(group) // 2]
+        length = _header_seconds(middle, max_pixels)
+        sampled += 1
+        if middle.size_bytes:
+            seconds += length * sum(video.size_bytes for video in group) / middle.size_bytes
+    return seconds, sampled
+
+
+def _header_seconds(video: Video, max_pixels: int) -> float:
+    """0 for a video that cannot be indexed: it will cost next to nothing."""
+    try:
+        with local_file(video) as path:
+            opened = open_video(path, max_pixels=max_pixels)
+            opened.close()
+            return opened.info.duration_seconds
+    except (VideoError, VideoSkip):
+        return 0.0
+
+
+def _wall_seconds(engine: Engine, recipe: Recipe, video_seconds: float) -> float | None:
+    """From the pace of the last runs of this recipe that did some work, the median one."""
+    paces = []
+    for past in lookup.runs(engine, RUNS_LOOKED_AT):
+        done = past.report.get("video_seconds", 0.0)
+        if past.recipe_digest == recipe.digest and done > 0:
+            paces.append(past.report["wall_seconds"] / done)
+    return sorted(paces)[len(paces) // 2] * video_seconds if paces else None

@@ -1,0 +1,244 @@
+"""The story on one page: plan what is to do, process it, commit it in parts, say how it went.
+
+    list + known -> diff -> claim -> units -> executor -> outcomes -> part file -> ONE transaction -> report
+
+What a killed run loses is what was not committed yet: at most COMMIT_SECONDS of finished videos, and the ones at work.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Engine
+
+from indexer.catalog import lookup
+from indexer.catalog.commit import RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
+from indexer.catalog.connect import open_catalog
+from indexer.config import Job
+from indexer.execute.base import Executor
+from indexer.plan.diff import Plan, check_missing, diff
+from indexer.plan.listing import list_source
+from indexer.plan.units import plan_units
+from indexer.recipe import make_recipe
+from indexer.records import IndexedVideo, Outcome, Recipe, Unit, Video
+from indexer.report import Reporter, Tally
+from indexer.storage import open_storage
+from indexer.write.parquet import write_part
+
+Item = TypeVar("Item")
+
+COMMIT_SECONDS = 30.0
+COMMIT_ROWS = 128_000
+"""A part is written when it has this many rows, or when its first video waits this long."""
+CLAIM_VIDEOS = 2_000
+GONE_VIDEOS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says about one run."""
+
+    limit: int | None = None
+    """Work on at most this many videos."""
+    retry_failed: bool = False
+    deadline: float | None = None
+    """Unix time in seconds after which no new video is begun."""
+
+
+def make_plan(job: Job, engine: Engine | None, recipe: Recipe, *, retry_failed: bool, warn: Callable[[str], None]) -> Plan:
+    """What a run would do now. Reads the source's names and the catalog, writes nothing.
+
+    Raises SourceError if the source cannot be read, or misses more known videos than source.missing_limit allows.
+    """
+    known, elsewhere = {}, {}
+    if engine is not None:
+        known = {video.uri: video for video in lookup.known_videos(engine, job.source.uri, recipe.digest)}
+        elsewhere = {video.uri: video for video in lookup.known_elsewhere(engine, job.source.uri, recipe.digest)}
+    listed = list_source(job.source, now=time.time(), warn=warn)
+    plan = diff(listed, known, elsewhere=elsewhere, retry_failed=retry_failed)
+    check_missing(plan, len(known), job.source.missing_limit)
+    return plan
+
+
+def run(
+    job: Job, make_executor: Callable[[], Executor], reporter: Reporter, options: Options, *, stopped: Callable[[], bool]
+) -> str:
+    """Index what is new. Gives the outcome: complete, partial or stopped. Raises StopRun if it cannot go on.
+
+    An executor is made, and nothing heavy imported or started, only if there is something to do.
+
+    `stopped` is asked all the time; once it is true, what is finished is committed and the rest left for the next run.
+    """
+    recipe = make_recipe(job)
+    tally = Tally(recipe=recipe.digest)
+    engine = open_catalog(job.output.catalog, create=True)
+    executor: Executor | None = None
+    try:
+        with _timed(tally, "list"):
+            plan = make_plan(job, engine, recipe, retry_failed=options.retry_failed, warn=reporter.warn)
+        work = plan.work[: options.limit]
+        _count(tally, plan, work)
+        labels: Sequence[str] | None = _stored_labels(engine, recipe)
+        if work or (plan.news and labels is None):
+            reporter.note(f"loading {job.model.name} ...")
+            executor = make_executor()
+            labels = executor.start()
+        if labels is None:
+            reporter.started(tally)  # nothing was ever indexed, and nothing is to be: the catalog has nothing to say
+            outcome = _outcome(tally)
+        else:
+            run_ref = start_run(engine, job=job.name, recipe=recipe, labels=labels)
+            tally.run_id = run_ref.run_id
+            reporter.started(tally)
+            outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, options, stopped)
+        reporter.finished(tally, outcome)
+        return outcome
+    finally:
+        if executor is not None:
+            executor.close()
+        engine.dispose()
+
+
+class _Work:
+    """One run that has something to say to the catalog."""
+
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        run_ref: RunRef,
+        recipe: Recipe,
+        executor: Executor | None,
+        reporter: Reporter,
+        tally: Tally,
+    ) -> None:
+        self._job = job
+        self._engine = engine
+        self._run = run_ref
+        self._recipe = recipe
+        self._executor = executor
+        self._reporter = reporter
+        self._tally = tally
+        self._storage = open_storage(job.output.uri)
+        self._parts = 0
+        self._finished: list[Outcome] = []
+        self._rows = 0
+        self._oldest = 0.0
+
+    def do(self, plan: Plan, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> str:
+        outcome = "failed"
+        try:
+            self._note_listing(plan)
+            self._claim(work)
+            if work and self._executor is not None:
+                self._process(self._executor, work, options, stopped)
+            outcome = _outcome(self._tally)
+            return outcome
+        finally:
+            # Also when the run cannot go on: what it did so far stays true, and `status` says how it ended.
+            finish_run(self._engine, self._run, outcome, self._tally.as_event(outcome))
+
+    def _note_listing(self, plan: Plan) -> None:
+        """Tell the catalog what the listing alone has found out."""
+        with _timed(self._tally, "commit"):
+            for uris in _chunks(plan.gone, GONE_VIDEOS):
+                mark_gone(self._engine, self._run, uris)
+            adopt(self._engine, self._job.source.uri, plan.adopted)
+            for news in _chunks(plan.news, CLAIM_VIDEOS):
+                claim(self._engine, self._run, self._job.source.uri, [item.video for item in news])
+                commit(self._engine, self._run, None, news)
+        for item in plan.listing_failures:
+            self._reporter.outcome(item)
+
+    def _claim(self, work: Sequence[Video]) -> None:
+        with _timed(self._tally, "commit"):
+            for videos in _chunks(work, CLAIM_VIDEOS):
+                claim(self._engine, self._run, self._job.source.uri, videos)
+
+    def _process(self, executor: Executor, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> None:
+        units = _until(options.deadline, plan_units(work, workers=os.cpu_count() or 1))
+        for outcome in executor.process(units, stopped=stopped):
+            if outcome is not None:
+                self._take(outcome)
+            if self._finished and (self._rows >= COMMIT_ROWS or time.monotonic() - self._oldest >= COMMIT_SECONDS):
+                self._commit()
+            self._tally.stages.update(executor.meter.stage_seconds)
+            self._reporter.progress(self._tally)
+        self._reporter.note(executor.describe())
+        self._commit()
+
+    def _take(self, outcome: Outcome) -> None:
+        if not self._finished:
+            self._oldest = time.monotonic()
+        self._finished.append(outcome)
+        self._tally.finished += 1
+        if isinstance(outcome, IndexedVideo):
+            self._rows += len(outcome.segments)
+            self._tally.finished_seconds += outcome.info.duration_seconds
+
+    def _commit(self) -> None:
+        """Make everything that is finished visible: the part first, then the one transaction that names it."""
+        outcomes, self._finished, self._rows = self._finished, [], 0
+        indexed = [outcome for outcome in outcomes if isinstance(outcome, IndexedVideo)]
+        part = None
+        if indexed:
+            self._parts += 1
+            with _timed(self._tally, "write"):
+                part = write_part(indexed, self._storage, recipe=self._recipe, run_id=self._run.run_id, sequence=self._parts)
+        with _timed(self._tally, "commit"):
+            report = commit(self._engine, self._run, part, outcomes) if outcomes else None
+        dropped = set(report.dropped) if report else set()
+        for outcome in outcomes:
+            if outcome.video.uri not in dropped:
+                self._tally.add(outcome)
+                self._reporter.outcome(outcome)
+
+
+def _count(tally: Tally, plan: Plan, work: Sequence[Video]) -> None:
+    tally.found = plan.found
+    tally.unchanged = plan.unchanged
+    tally.gone = len(plan.gone)
+    tally.to_do = len(work)
+    tally.failed = len(plan.failed) + len(plan.listing_failures)
+    tally.failed_before = len(plan.failed)
+    tally.failure_codes.update(failure.code for failure in plan.listing_failures)
+    tally.skipped = plan.skipped
+    tally.skip_reasons.update(skip.reason for skip in plan.listing_skips)
+
+
+def _outcome(tally: Tally) -> str:
+    if tally.left:
+        return "stopped"
+    return "partial" if tally.failed else "complete"
+
+
+def _stored_labels(engine: Engine, recipe: Recipe) -> list[str] | None:
+    """The labels of a recipe that was used before, in the model's order; None for a new one."""
+    recipe_id = lookup.find_recipe(engine, recipe.digest)
+    return None if recipe_id is None else [name for _, name in sorted(lookup.label_names(engine, recipe_id).items())]
+
+
+def _until(deadline: float | None, units: Iterable[Unit]) -> Iterator[Unit]:
+    """Units as long as there is time."""
+    for unit in units:
+        if deadline is not None and time.time() >= deadline:
+            return
+        yield unit
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+@contextmanager
+def _timed(tally: Tally, stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        tally.stages[stage] += time.perf_counter() - began

@@ -1,0 +1,194 @@
+"""The source of a job as a stream: a folder, or a manifest that names the videos.
+
+    videos.csv        uri,title                  videos.jsonl      {"uri": "2023/a.mp4"}
+                      2023/a.mp4,First           videos.parquet    a column uri of strings
+
+Other columns are ignored. Relative names are relative to the folder of the manifest.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from wcmatch import glob
+
+from indexer.errors import ConfigError, SourceError
+from indexer.records import Skipped, Video
+from indexer.storage.scan import Listed, examine, local_path, scan_folder
+
+_GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE | glob.IGNORECASE | glob.FORCEUNIX
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_ROWS_AT_ONCE = 10_000
+
+_log = logging.getLogger(__name__)
+
+_Rows = Iterator[tuple[int, object]]
+"""Line (or row of a table) in the manifest, from 1, and the uri that stands there."""
+
+
+class Source(Protocol):
+    """The part `source` of a job. Durations are seconds."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def include(self) -> Sequence[str]: ...
+    @property
+    def exclude(self) -> Sequence[str]: ...
+    @property
+    def min_age(self) -> float: ...
+
+
+def list_source(source: Source, *, now: float, warn: Callable[[str], None] = _log.warning) -> Iterator[Listed]:
+    """Every video of `source`, each uri once. `now` is unix time: what changed within `min_age` of it is too new.
+
+    What `include` does not match, or `exclude` does, is not there at all. A manifest is its own include unless one was set.
+    `warn` hears what the listing leaves out: names that a manifest repeats, links to folders.
+
+    Raises SourceError if the folder or manifest cannot be read; ConfigError, with file and line, for what is wrong in it.
+    """
+    path = Path(local_path(source.uri))
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(source.uri, error) from error
+    if stat.S_ISDIR(mode):
+        listed = _list_folder(source, warn)
+    elif stat.S_ISREG(mode) and path.suffix.lower() in _READERS:
+        listed = _list_manifest(source, path, warn)
+    else:
+        raise ConfigError(f"source.uri: {source.uri} is neither a folder nor a manifest ({', '.join(_READERS)}).")
+    for item in listed:
+        # On either side of now: the clock of a file server may be ahead. A date in the far future says nothing.
+        if isinstance(item, Video) and abs(now - item.modified_at) < source.min_age:
+            item = Skipped(item, "too_new")
+        yield item
+
+
+def _list_folder(source: Source, warn: Callable[[str], None]) -> Iterator[Listed]:
+    included, excluded = _matcher(source.include), _matcher(_with_folders(source.exclude))
+    emptied = _matcher([pattern for pattern in _with_folders(source.exclude) if pattern.endswith("/**")])
+    return scan_folder(
+        source.uri,
+        wanted=lambda name: included(name) and not excluded(name),
+        entered=lambda name: not emptied(f"{name}/"),
+        warn=warn,
+    )
+
+
+def _list_manifest(source: Source, manifest: Path, warn: Callable[[str], None]) -> Iterator[Listed]:
+    chosen = "include" in getattr(source, "model_fields_set", ("include",))
+    included, excluded = _matcher(source.include if chosen else ["**"]), _matcher(_with_folders(source.exclude))
+    folder = source.uri.rpartition("/")[0]
+    seen: set[str] = set()
+    repeated = 0
+    try:
+        for line, entry in _READERS[manifest.suffix.lower()](manifest):
+            path = _absolute(folder, entry, f"{source.uri}:{line}")
+            name = path.removeprefix(f"{folder}/").removeprefix("/")
+            if not included(name) or excluded(name):
+                continue
+            item = examine(path)
+            uri = (item if isinstance(item, Video) else item.video).uri
+            if uri in seen:
+                repeated += 1
+                continue
+            seen.add(uri)
+            yield item
+    except OSError as error:
+        raise _unreadable(source.uri, error) from error
+    if repeated:
+        warn(f"{source.uri}: {repeated} lines name a video that an earlier line named; each video counts once")
+
+
+def _absolute(folder: str, entry: object, place: str) -> str:
+    if not isinstance(entry, str) or not entry or "\0" in entry:
+        raise ConfigError(f"{place}: {entry!r} is not the path of a video")
+    if _ADDRESS.match(entry):
+        raise ConfigError(f"{place}: {entry} is an address; this version reads local files only")
+    try:
+        entry.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{place}: {entry!a} is not UTF-8; write such bytes as %XX, and % as %25") from None
+    return "/" + os.path.normpath(f"{folder}/{entry}" if entry[0] != "/" else entry).lstrip("/")
+
+
+def _csv_rows(manifest: Path) -> _Rows:
+    with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            columns = [name.strip() for name in next(reader, [])]
+            column = _uri_column(f"{manifest}:1", columns)
+            for row in reader:
+                if row:
+                    yield reader.line_num, row[column] if column < len(row) else None
+        except csv.Error as error:
+            raise ConfigError(f"{manifest}:{reader.line_num}: {error}") from None
+
+
+def _jsonl_rows(manifest: Path) -> _Rows:
+    with manifest.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{manifest}:{number}: not JSON: {error}") from None
+            if not isinstance(row, dict) or "uri" not in row:
+                raise ConfigError(f'{manifest}:{number}: write one object a line, such as {{"uri": "2023/a.mp4"}}')
+            yield number, row["uri"]
+
+
+def _parquet_rows(manifest: Path) -> _Rows:
+    import pyarrow as pa  # 0.3 seconds, for one kind of manifest
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(manifest) as file:
+            _uri_column(str(manifest), file.schema_arrow.names)
+            batches = file.iter_batches(_ROWS_AT_ONCE, columns=["uri"])
+            yield from enumerate((uri for batch in batches for uri in batch.column(0).to_pylist()), start=1)
+    except pa.ArrowInvalid as error:
+        raise ConfigError(f"{manifest}: not a Parquet file: {error}") from None
+
+
+_READERS: dict[str, Callable[[Path], _Rows]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+
+
+def _uri_column(place: str, columns: list[str]) -> int:
+    if "uri" not in columns:
+        raise ConfigError(f"{place}: there is no column uri; the columns are: {', '.join(columns) or 'none'}")
+    return columns.index("uri")
+
+
+def _with_folders(patterns: Sequence[str]) -> list[str]:
+    """Whoever excludes a folder by its name (proxies, proxies/) means all that is in it."""
+    folders = [
+        f"{pattern.rstrip('/')}/**"
+        for pattern in patterns
+        if pattern.endswith("/") or not glob.is_magic(pattern.rpartition("/")[2], flags=_GLOB)
+    ]
+    return [*patterns, *folders]
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a relative path matches one of `patterns`. * stays in its folder, ** does not; upper and lower case are one."""
+    patterns = [pattern.removeprefix("./") for pattern in patterns]
+    endings = tuple(pattern[4:].lower() for pattern in patterns if re.fullmatch(r"\*\*/\*\.\w+", pattern))
+    others = [pattern for pattern in patterns if not re.fullmatch(r"\*\*/\*\.\w+", pattern)]
+    # The default is 21 endings. As patterns they cost 90 us for each of the millions of files that match none.
+    matches = glob.compile(others, flags=_GLOB, limit=0).match if others else lambda name: False
+    return lambda name: name.lower().endswith(endings) or matches(name)
+
+
+def _unreadable(uri: str, error: OSError) -> SourceError:
+    return SourceError(f"source.uri: {uri}: {error.strerror or error}. Is the disk mounted, and may this user read it?")

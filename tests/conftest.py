@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """checkpoint.pth of the six demo actions, with labels.txt beside it. Made once per session: half a minute of two cores."""
+    from demo.checkpoint import fit_checkpoint  # torch is slow to import; sessions without this fixture do without it
+
+    folder = tmp_path_factory.mktemp("demo_model")
+    yield fit_checkpoint(folder)
+    shutil.rmtree(folder)  # 130 MB that pytest would keep for three more sessions

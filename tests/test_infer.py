@@ -1,0 +1,175 @@
+"""The models, their table, and their numbers, held against plain torchvision."""
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import get_model
+
+from indexer.config import FRAMES_AT_LEAST, FRAMES_EXACTLY, WEIGHTS_ENTRIES
+from indexer.decode.preprocess import Sampler
+from indexer.errors import ConfigError, ModelNaN
+from indexer.infer.classifier import Classifier
+from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
+from indexer.infer.network import build_network
+from indexer.infer.precision import Mode, choose_mode
+from indexer.infer.segments import summarise
+from indexer.infer.weights import Weights
+from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
+from tests.videos import pattern
+
+RANDOM = Weights(None, "random-0")
+FP32 = Mode(torch.float32, torch.contiguous_format, 2)
+SMALL_MODELS = ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"]
+
+
+def spec_of(name: str, weights: str = "random", frames: int | None = None, labels: tuple[str, ...] | None = None) -> ModelSpec:
+    model: Any = SimpleNamespace(name=name, weights=weights)
+    sampling: Any = SimpleNamespace(frames=frames, fps=None)
+    return model_spec(model, sampling, labels)
+
+
+@pytest.mark.parametrize("entry", MODELS, ids=lambda entry: f"{entry.name}-{entry.entry}")
+def test_the_table_says_what_torchvision_says(entry: ModelEntry) -> None:
+    weights = weights_object(entry)
+    assert weights.url.endswith("/" + entry.weights_file)
+    said = dict(re.findall(r"`(\w+)=([\d.]+)`", weights.meta["_docs"]))
+    assert (float(said["clip_len"]), float(said["frame_rate"])) == (entry.frames, entry.fps)
+    assert float(said["clips_per_video"]) == entry.clips_per_video
+    network = get_model(entry.name, weights=None, num_classes=3)
+    assert network.get_submodule(entry.embedding_layer).weight.shape[:2] == (3, entry.embedding_width)
+    assert len(weights.meta["categories"]) == 400
+
+
+def test_the_job_file_knows_the_models_of_the_table() -> None:
+    entries: dict[str, tuple[str, ...]] = {}
+    frames: dict[str, int] = {}
+    for entry in MODELS:
+        entries[entry.name] = (*entries.get(entry.name, ()), entry.entry)
+        frames[entry.name] = weights_object(entry).meta.get("min_temporal_size", 1)
+    assert entries == WEIGHTS_ENTRIES
+    assert {name: frames[name] for name in FRAMES_EXACTLY} == FRAMES_EXACTLY
+    assert {name: frames[name] for name in FRAMES_AT_LEAST} == FRAMES_AT_LEAST
+
+
+@pytest.mark.parametrize(
+    "name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
+)
+def test_scores_are_torchvisions(name: str) -> None:
+    """Same weights, same frames: our pixels and network against `weights.transforms()` and the plain model."""
+    spec = spec_of(name, frames={"s3d": 14, "swin3d_t": 4, "swin3d_s": 4, "swin3d_b": 2}.get(name))
+    network = build_network(spec, RANDOM)
+    frames = np.stack([pattern(number * 3, width=400, height=300) for number in range(spec.geometry.frames)])
+    preset = weights_object(spec.entry).transforms()
+    with torch.inference_mode():
+        logits = network(preset(torch.from_numpy(frames).permute(0, 3, 1, 2))[None])
+        expected = torch.softmax(logits, dim=1)[0].numpy()
+    sampler = Sampler(spec.geometry)
+    clip = np.stack([sampler.from_rgb(frame) for frame in frames])[None]
+    probabilities, embeddings = Classifier(
+        spec, network, precision="fp32", mode=Mode(torch.float32, torch.contiguous_format, 1)
+    ).predict(clip)
+    assert np.abs(probabilities[0] - expected).max() <= 1e-4
+    assert embeddings.shape == (1, spec.entry.embedding_width)
+    assert _head(network, spec, embeddings) == pytest.approx(logits[0].numpy(), abs=1e-4)
+
+
+def _head(network: torch.nn.Module, spec: ModelSpec, embeddings: np.ndarray) -> np.ndarray:
+    """The last layer applied to the embedding: it must be the model's logits, or it is not the embedding."""
+    layer = network.get_submodule(spec.entry.embedding_layer)
+    weight, bias = layer.weight.flatten(1), layer.bias
+    return (torch.from_numpy(embeddings[0]) @ weight.T + bias).detach().numpy()  # type: ignore[operator, no-any-return]
+
+
+def test_a_clips_numbers_do_not_depend_on_its_batch() -> None:
+    spec = spec_of("r3d_18", frames=4)
+    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    clips = np.random.default_rng(0).integers(0, 256, (5, 4, 112, 112, 3), dtype=np.uint8)
+    together = classifier.predict(clips)[1]
+    alone = np.concatenate([classifier.predict(clips[k : k + 1])[1] for k in range(5)])
+    backwards = classifier.predict(clips[::-1].copy())[1][::-1]
+    assert np.array_equal(together, alone)
+    assert np.array_equal(together, backwards)
+
+
+def test_clips_of_another_shape_are_refused() -> None:
+    spec = spec_of("r3d_18", frames=4)
+    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    with pytest.raises(ValueError, match=re.escape("clips of shape (8, 112, 112, 3) for a model that takes (4, 112, 112, 3)")):
+        classifier.predict(np.zeros((1, 8, 112, 112, 3), np.uint8))
+
+
+def test_a_faster_mode_is_taken_only_if_it_agrees() -> None:
+    cpu = torch.device("cpu")
+
+    def run(clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
+        exact = clips.flatten(1).float()
+        if mode.dtype is torch.float32:
+            torch.ones(2000, 2000) @ torch.ones(2000, 2000)  # slow
+            return exact, exact
+        return exact, exact.flip(1) if broken else exact
+
+    broken = True
+    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=True).dtype is torch.float32
+    assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).dtype is torch.bfloat16
+    broken = False
+    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).dtype is torch.bfloat16
+
+
+def test_fp16_on_a_cpu_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match=r"model\.precision: fp16 needs a GPU; use auto, bf16 or fp32"):
+        choose_mode(lambda clips, mode: (clips, clips), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True)
+
+
+def test_bf16_agrees_with_fp32_on_a_real_network() -> None:
+    spec = spec_of("r3d_18", frames=4)
+    network = build_network(spec, RANDOM)
+    clips = np.stack([[pattern(k + 5 * c, width=112, height=112) for k in range(4)] for c in range(2)])
+    exact = Classifier(spec, network, precision="fp32", mode=FP32).predict(clips)[1]
+    half = Classifier(spec, network, precision="bf16", mode=Mode(torch.bfloat16, torch.channels_last_3d, 2)).predict(clips)[1]
+    cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
+    assert (cosine > 0.999).all()
+
+
+VIDEO = Video("/v.mp4", "1-2", 1, 0.0)
+INFO = MediaInfo(0.0, 5.0, 320, 240, "h264", 25.0)
+
+
+def end(*segments: SegmentSpan) -> VideoEnd:
+    return VideoEnd(VIDEO, INFO, segments, (), 0.0, 0.0)
+
+
+def prediction(first: int, *probabilities: tuple[float, ...]) -> Prediction:
+    rows = np.array(probabilities, np.float32)
+    return Prediction(
+        VIDEO, first, rows, np.arange(first, first + len(rows), dtype=np.float32)[:, None] * np.ones(2, np.float32)
+    )
+
+
+def test_a_segment_is_the_mean_of_its_clips() -> None:
+    video = summarise(
+        end(SegmentSpan(0.0, 2.0, 2), SegmentSpan(2.0, 3.5, 1)),
+        [prediction(2, (0.1, 0.1, 0.8)), prediction(0, (0.6, 0.4, 0.0), (0.2, 0.8, 0.0))],
+        labels=["a", "b", "c"], top_k=2, min_score=0.15,
+    )  # fmt: skip
+    first, second = video.segments
+    assert (first.start_ms, first.end_ms, first.clips, first.labels) == (0, 2000, 2, ("b", "a"))
+    assert first.scores == pytest.approx((0.6, 0.4))
+    assert first.embedding.tolist() == [0.5, 0.5]
+    assert (second.start_ms, second.end_ms, second.labels) == (2000, 3500, ("c",))
+    assert second.embedding.dtype == np.float16
+
+
+def test_of_equal_scores_the_first_label_wins() -> None:
+    video = summarise(
+        end(SegmentSpan(0, 1, 1)), [prediction(0, (0.25, 0.25, 0.5))], labels=["a", "b", "c"], top_k=2, min_score=0
+    )
+    assert video.segments[0].labels == ("c", "a")
+
+
+def test_nan_is_never_stored() -> None:
+    with pytest.raises(ModelNaN):
+        summarise(end(SegmentSpan(0, 1, 1)), [prediction(0, (float("nan"), 0.5))], labels=["a", "b"], top_k=2, min_score=0)

@@ -1,0 +1,235 @@
+"""Runs from the job file to the committed index: first, again, after changes, with broken files, killed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from indexer.errors import SourceError, WeightsError
+from indexer.records import Failure
+from tests.archives import Archive
+from tests.videos import write_sound
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    archive.add("b.mkv", first=50)
+    archive.add("deep/c.mp4", first=90, frames=30)
+    return archive
+
+
+def rows(archive: Archive) -> dict[str, int]:
+    """Name of each live video -> its segments."""
+    return {Path(result["uri"]).name: result["segments"] for result in archive.dump() if result["rows"]}
+
+
+def test_a_first_run_indexes_everything(archive: Archive) -> None:
+    heard = archive.run()
+    assert heard.ended == "complete"
+    assert heard.videos == {"found": 3, "indexed": 3, "unchanged": 0, "failed": 0, "skipped": 0, "gone": 0, "left": 0}
+    assert rows(archive) == {"a.mp4": 2, "b.mkv": 2, "c.mp4": 2}
+    assert len(archive.parts) == 1
+
+
+def test_a_second_run_does_nothing_and_starts_nothing(archive: Archive) -> None:
+    archive.run()
+    parts, dump = archive.parts, archive.dump()
+    code = "import sys, runpy; sys.argv[0] = 'indexer'\ntry: runpy.run_module('indexer')\nfinally: print(sorted({'torch', 'ray', 'av'} & set(sys.modules)), file=sys.stderr)"  # noqa: E501
+    again = subprocess.run(
+        [sys.executable, "-c", code, "run", str(archive.job_path)], capture_output=True, text=True, timeout=120
+    )
+    assert again.stderr.splitlines()[-1] == "[]"
+    assert "3  unchanged" in again.stderr
+    assert (archive.parts, archive.dump()) == (parts, dump)
+
+
+def test_new_changed_and_deleted_videos_are_followed(archive: Archive) -> None:
+    archive.run()
+    archive.add("a.mp4", first=7, frames=80)
+    archive.add("new.mp4", first=20)
+    (archive.videos / "b.mkv").unlink()
+    heard = archive.run()
+    assert heard.videos == {"found": 3, "indexed": 2, "unchanged": 1, "failed": 0, "skipped": 0, "gone": 1, "left": 0}
+    assert rows(archive) == {"a.mp4": 4, "c.mp4": 2, "new.mp4": 2}
+    archive.add("b.mkv", first=50)
+    assert archive.run().videos["indexed"] == 1
+    assert rows(archive)["b.mkv"] == 2
+
+
+def test_a_change_of_sampling_is_work_and_a_comment_is_not(archive: Archive) -> None:
+    archive.run()
+    archive.job_path.write_text("# a comment\n" + archive.job_path.read_text())
+    assert archive.run().videos["unchanged"] == 3
+    assert archive.run(sampling={"segment": "500ms"}).videos["indexed"] == 3
+
+
+def test_old_results_stay_searchable_until_the_new_ones_are_there(archive: Archive) -> None:
+    archive.run()
+    label = archive.dump()[0]["rows"][0][2]
+    before = {moment["uri"] for moment in archive.search(label)["moments"]}
+    assert before
+    heard = archive.run(sampling={"segment": "500ms"}, limit=1)
+    assert (heard.ended, heard.videos["left"]) == ("stopped", 2)
+    assert {moment["uri"] for moment in archive.search(label)["moments"]} >= before - {o.video.uri for o in heard.outcomes}
+
+
+def test_an_emptied_source_stops_the_run_and_loses_nothing(archive: Archive) -> None:
+    archive.run()
+    dump = archive.dump()
+    archive.videos.rename(archive.folder / "unmounted")
+    archive.videos.mkdir()
+    with pytest.raises(SourceError, match="The source is empty, but 3 of its videos are known"):
+        archive.run()
+    assert archive.dump() == dump
+
+
+def test_more_missing_than_the_limit_stops_the_run(archive: Archive) -> None:
+    archive.run()
+    (archive.videos / "a.mp4").unlink()
+    with pytest.raises(SourceError, match="1 of 3 known videos are no longer in the source"):
+        archive.run(source={"missing_limit": 0.2})
+    assert archive.run(source={"missing_limit": 0.5}).videos["gone"] == 1
+
+
+def test_weights_that_are_not_there_stop_before_any_video_is_claimed(archive: Archive) -> None:
+    with pytest.raises(WeightsError, match="cannot be read"):
+        archive.run(model={"weights": "none.pth"})
+    assert not (archive.folder / "index" / "catalog.db").exists()
+
+
+def test_weights_that_do_not_fit_stop_before_any_video_is_claimed(archive: Archive) -> None:
+    (archive.folder / "bad.pth").write_text("no weights")
+    ended = archive.command("run", str(archive.write_job(model={"weights": "bad.pth"})), "--local")
+    assert ended.returncode == 15
+    assert "bad.pth cannot be loaded as weights" in ended.stderr
+    assert archive.dump() == []
+
+
+BROKEN = {
+    "audio.mp4": "no_video",
+    "cut.mp4": "E_TRUNCATED",
+    "empty.mp4": "E_EMPTY",
+    "fifo.mp4": "not_regular",
+    "huge.mkv": "E_TOO_BIG",
+    "list.mp4": "E_FORMAT_REFUSED",
+    "picture.mp4": "still_image",
+    "text.mp4": "E_NOT_MEDIA",
+    "tail.ts": "indexed",  # a stream claims no length: what is there is all there is
+    "tail.mkv": "W_TRUNCATED",
+    "short.mp4": "E_TRUNCATED",
+}
+
+
+def break_things(archive: Archive) -> None:
+    """One file of each kind of bad day, beside the good ones."""
+    videos = archive.videos
+    good = (videos / "a.mp4").read_bytes()
+    write_sound(videos / "audio.mp4")
+    (videos / "cut.mp4").write_bytes(good[: len(good) // 2])
+    (videos / "empty.mp4").touch()
+    os.mkfifo(videos / "fifo.mp4")
+    archive.add("huge.mkv", frames=1, width=2000, height=2000, codec="ffv1", pix_fmt="yuv420p")
+    (videos / "list.mp4").write_text("#EXTM3U\n#EXTINF:4,\n/etc/passwd\n")
+    (videos / "picture.mp4").write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    (videos / "text.mp4").write_text("my holidays, part 1\n")
+    for name, keep in (("tail.ts", 0.7), ("tail.mkv", 0.7)):
+        path = archive.add(name, frames=100)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    path = archive.add("short.mp4", frames=100, options={"movflags": "faststart"})
+    data = path.read_bytes()
+    path.write_bytes(data[: data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 5])
+
+
+def endings(archive: Archive) -> dict[str, str]:
+    """Name -> failure code, skip reason, warning or state."""
+    return {
+        Path(result["uri"]).name: result["code"]
+        or next((w for w in result["warnings"] if w == "W_TRUNCATED"), result["state"])
+        for result in archive.dump()
+    }
+
+
+def test_bad_files_cost_themselves_only(archive: Archive) -> None:
+    break_things(archive)
+    heard = archive.run(decode={"max_pixels": 1_000_000})
+    assert heard.ended == "partial"
+    listed = {Path(o.video.uri).name: o.code for o in heard.outcomes if isinstance(o, Failure)}
+    assert listed == {name: code for name, code in BROKEN.items() if code.startswith("E_")}
+    counts = heard.videos
+    assert counts == {"found": 14, "indexed": 5, "unchanged": 0, "failed": 6, "skipped": 3, "gone": 0, "left": 0}
+    assert {name: code for name, code in endings(archive).items() if name in BROKEN} == {
+        name: code for name, code in BROKEN.items() if name != "fifo.mp4"
+    }
+
+
+def test_failed_videos_wait_until_they_change_or_are_retried(archive: Archive) -> None:
+    bad = archive.videos / "bad.mp4"
+    bad.write_text("no video")
+    assert archive.run().videos["failed"] == 1
+    heard = archive.run()
+    assert (heard.ended, heard.videos["failed"], heard.outcomes) == ("partial", 1, [])
+    heard = archive.run(retry_failed=True)
+    assert [o.video.uri for o in heard.outcomes] == [str(bad)]
+    shutil.copy(archive.videos / "a.mp4", bad)
+    assert archive.run().videos == {"found": 4, "indexed": 1, "unchanged": 3, "failed": 0, "skipped": 0, "gone": 0, "left": 0}
+
+
+def test_files_that_may_still_grow_wait(archive: Archive) -> None:
+    old = time.time() - 3600
+    os.utime(archive.videos / "a.mp4", (old, old))
+    heard = archive.run(source={"min_age": "10m"})
+    assert (heard.videos["indexed"], heard.videos["skipped"]) == (1, 2)
+    assert heard.tally is not None
+    assert heard.tally.skip_reasons == {"too_new": 2}
+
+
+def test_a_manifest_names_the_videos(archive: Archive) -> None:
+    (archive.folder / "list.csv").write_text("title,uri\nfirst,videos/a.mp4\nlost,videos/none.mp4\n")
+    heard = archive.run(source={"uri": "list.csv"})
+    assert (heard.videos["indexed"], heard.videos["failed"]) == (1, 1)
+    assert [o.code for o in heard.outcomes if isinstance(o, Failure)] == ["E_NOT_FOUND"]
+
+
+KILLER = Path(__file__).parent / "kill_at.py"
+
+
+@pytest.mark.parametrize("point", ["before_rename", "after_rename", "in_transaction", "before_commit", "after_commit"])
+def test_a_run_killed_at_any_point_goes_on_to_the_same_index(archive: Archive, tmp_path: Path, point: str) -> None:
+    archive.run()
+    undisturbed = archive.dump()
+    shutil.rmtree(archive.folder / "index")
+    killed = archive.command("run", str(archive.job_path), "--local", script=KILLER, KILL_AT=point)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    live = [result for result in archive.dump() if result["rows"]]
+    assert len(live) == (3 if point == "after_commit" else 0)  # all of the part, or none of it
+    assert archive.run().ended == "complete"
+    assert archive.dump() == undisturbed
+
+
+def test_ctrl_c_saves_what_is_finished_and_the_next_run_goes_on(archive: Archive) -> None:
+    for number in range(12):
+        archive.add(f"more{number}.mp4", first=number, frames=500)
+    archive.write_job(sampling={"segment": "200ms", "frames": 8})
+    run = subprocess.Popen(
+        [sys.executable, "-m", "indexer", "run", str(archive.job_path), "--local"], stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    for line in run.stderr:
+        if "videos found" in line:
+            break
+    time.sleep(3)
+    asked = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=30)[1]
+    assert time.monotonic() - asked < 10
+    assert run.returncode == 130
+    assert "stopped early" in said
+    heard = archive.run(sampling={"segment": "10s", "frames": 2})
+    assert heard.videos["indexed"] == 15
