@@ -20,7 +20,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from tests.dump import assert_sound, canonical_dump, live_rows, live_rows_of_parts
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -44,6 +43,7 @@ from indexer.errors import ConfigError, DatabaseError, OutputError
 from indexer.records import Failure, IndexedVideo, KnownVideo, MediaInfo, Outcome, Part, Recipe, Segment, Skipped, Video
 from indexer.storage import open_storage
 from indexer.write.parquet import write_part
+from tests.dump import assert_sound, canonical_dump, live_rows, live_rows_of_parts
 
 LABELS = ("archery", "bowling", "yoga")
 RECIPES = {"A": Recipe("aa" * 32, '{"model":"r3d_18"}'), "B": Recipe("bb" * 32, '{"model":"s3d"}')}

@@ -142,8 +142,13 @@ class _Interlaced:
 
 @pytest.mark.parametrize(
     ("height", "width", "resize", "expected"),
-    [(360, 640, (128, 171), (128, 171)), (360, 640, (256,), (256, 455)), (640, 360, (256,), (455, 256)), (256, 256, (256,), (256, 256))],
-)  # fmt: skip
+    [
+        (360, 640, (128, 171), (128, 171)),
+        (360, 640, (256,), (256, 455)),
+        (640, 360, (256,), (455, 256)),
+        (256, 256, (256,), (256, 256)),
+    ],
+)
 def test_resized_size_is_torchvisions(height: int, width: int, resize: tuple[int, ...], expected: tuple[int, int]) -> None:
     assert resized_size(height, width, resize) == expected
     resized = functional.resize(torch.zeros(1, 3, height, width), list(resize), antialias=False)

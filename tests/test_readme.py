@@ -1,0 +1,51 @@
+"""What the README tells people to type works, on a real index."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer.cli import app
+from tests.archives import Archive
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+RECIPES = dict(re.findall(r"```(?:python|sh) (\w+)\n(.*?)```", README, flags=re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    archive = Archive(tmp_path_factory.mktemp("readme"))
+    archive.add("a.mp4")
+    archive.add("b.mp4", first=50)
+    archive.run()
+    return archive
+
+
+@pytest.mark.parametrize("name", ["pandas", "polars", "duckdb", "embeddings"])
+def test_python_recipes_run(archive: Archive, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RECIPES[name]], cwd=archive.folder, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 shell is not installed")
+@pytest.mark.parametrize("name", ["sqlite3", "live"])
+def test_shell_recipes_run(archive: Archive, name: str) -> None:
+    done = subprocess.run(["sh", "-c", RECIPES[name]], cwd=archive.folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(archive.videos / "a.mp4") in done.stdout
+
+
+def test_every_command_is_in_the_readme() -> None:
+    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert commands == {"run", "plan", "status", "failures", "search", "models", "schema"}
+    assert [name for name in sorted(commands) if f"`indexer {name}" not in README] == []
+
+
+def test_every_recipe_is_tested() -> None:
+    assert set(RECIPES) == {"pandas", "polars", "duckdb", "embeddings", "sqlite3", "live"}
