@@ -1,6 +1,7 @@
 """The models, their table, and their numbers, held against plain torchvision."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from indexer.decode.preprocess import Sampler
 from indexer.errors import ConfigError, ModelNaN
 from indexer.infer.classifier import Classifier
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
+from indexer.infer.modes import machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network
 from indexer.infer.precision import Mode, choose_mode
 from indexer.infer.segments import summarise
@@ -117,6 +119,19 @@ def test_a_faster_mode_is_taken_only_if_it_agrees() -> None:
     assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).dtype is torch.bfloat16
     broken = False
     assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).dtype is torch.bfloat16
+
+
+def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = spec_of("r3d_18", frames=2)
+    key = machine_key(spec, "auto", torch.device("cpu"))
+    assert remembered_mode(key) is None
+    remember_mode(key, Mode(torch.bfloat16, torch.channels_last_3d, 4))
+    remember_mode("another", FP32)
+    assert remembered_mode(key) == Mode(torch.bfloat16, torch.channels_last_3d, 4)
+    assert Classifier(spec, build_network(spec, RANDOM), precision="auto").mode == remembered_mode(key)
+    (tmp_path / "indexer" / "modes.json").write_text("{broken")
+    assert remembered_mode(key) is None
 
 
 def test_fp16_on_a_cpu_is_a_clear_error() -> None:

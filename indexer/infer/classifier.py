@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from indexer.infer.models import ModelSpec
+from indexer.infer.modes import machine_key, remember_mode, remembered_mode
 from indexer.infer.network import embedding_layer
 from indexer.infer.precision import Mode, choose_mode
 
@@ -35,8 +36,7 @@ class Classifier:
         embedding_layer(self._network, spec).register_forward_pre_hook(self._capture)
         height, width = spec.geometry.crop
         self._shape = (spec.geometry.frames, height, width, 3)
-        convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in self._network.modules())
-        self.mode = mode or choose_mode(self._run, self._shape, precision, self.device, convolutional=convolutional)
+        self.mode = mode or self._find_mode(spec, precision)
         self._network.to(memory_format=self.mode.memory_format)
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -54,6 +54,15 @@ class Classifier:
             probabilities.append(probability[:count].cpu().numpy())
             embeddings.append(embedding[:count].cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(embeddings)
+
+    def _find_mode(self, spec: ModelSpec, precision: str) -> Mode:
+        key = machine_key(spec, precision, self.device)
+        mode = remembered_mode(key)
+        if mode is None:
+            convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in self._network.modules())
+            mode = choose_mode(self._run, self._shape, precision, self.device, convolutional=convolutional)
+            remember_mode(key, mode)
+        return mode
 
     @torch.inference_mode()
     def _run(self, clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:

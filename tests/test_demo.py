@@ -1,0 +1,94 @@
+"""The demonstration end to end: what search finds is what was drawn, in videos that the model never saw."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.actions import ACTIONS
+from demo.archive import SEGMENT_SECONDS, Block, make_archive
+from indexer import pipeline
+from indexer.catalog.connect import open_catalog
+from indexer.config import load_job
+from indexer.execute import make_executor
+from indexer.recipe import make_recipe
+from indexer.search import SearchResult, search
+from tests.archives import Heard
+
+JOBS = Path(__file__).parents[1] / "jobs"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> tuple[Path, dict[str, list[Block]]]:
+    """The demo's own job file on an archive of other seeds than `make demo` uses, indexed with Ray."""
+    folder = tmp_path_factory.mktemp("demo")
+    timelines = make_archive(folder / "demo-archive" / "videos", videos=3, seed=7)
+    (folder / "demo-archive" / "model").symlink_to(demo_checkpoint.parent)
+    (folder / "jobs").mkdir()
+    path = Path(shutil.copy(JOBS / "demo.yaml", folder / "jobs"))
+    job = load_job(path)
+    heard = Heard()
+    outcome = pipeline.run(job, lambda: make_executor(job, local=False), heard, pipeline.Options(), stopped=lambda: False)
+    assert (outcome, heard.videos["indexed"]) == ("complete", 3)
+    return path, timelines
+
+
+def find(path: Path, action: str) -> SearchResult:
+    job = load_job(path)
+    engine = open_catalog(job.output.catalog, create=False, read_only=True)
+    assert engine is not None
+    try:
+        return search(engine, action, make_recipe(job).digest, min_score=0.5, limit=1000)
+    finally:
+        engine.dispose()
+
+
+def scheduled_seconds(timelines: dict[str, list[Block]], action: str) -> set[tuple[str, int]]:
+    return {
+        (name, second)
+        for name, blocks in timelines.items()
+        for block in blocks
+        if block.action == action
+        for second in range(block.start_seconds, block.end_seconds)
+    }
+
+
+def test_search_finds_the_scheduled_blocks(demo: tuple[Path, dict[str, list[Block]]]) -> None:
+    path, timelines = demo
+    videos = Path(load_job(path).source.uri)
+    truth: set[Any] = set()
+    found: set[Any] = set()
+    for action in ACTIONS:
+        truth |= {(action, *place) for place in scheduled_seconds(timelines, action)}
+        for moment in find(path, action).moments:
+            name = str(Path(moment.uri).relative_to(videos))
+            seconds = range(round(moment.start_seconds), round(moment.end_seconds))
+            found |= {(action, name, second) for second in seconds}
+    assert len(found & truth) / len(found) >= 0.95
+    assert len(found & truth) / len(truth) >= 0.95
+
+
+def test_the_edges_of_moments_are_within_a_segment_of_the_truth(demo: tuple[Path, dict[str, list[Block]]]) -> None:
+    path, timelines = demo
+    videos = Path(load_job(path).source.uri)
+    edges = {
+        (action, name, edge)
+        for action in ACTIONS
+        for name, blocks in timelines.items()
+        for block in blocks
+        if block.action == action
+        for edge in (block.start_seconds, block.end_seconds)
+    }
+    for action in ACTIONS:
+        for moment in find(path, action).moments:
+            name = str(Path(moment.uri).relative_to(videos))
+            for edge in (moment.start_seconds, moment.end_seconds):
+                nearest = min(abs(edge - at) for a, n, at in edges if (a, n) == (action, name))
+                assert nearest <= SEGMENT_SECONDS
+
+
+def test_the_demo_job_is_the_one_that_make_demo_runs() -> None:
+    job = yaml.safe_load((JOBS / "demo.yaml").read_text())
+    assert (job["source"]["uri"], job["sampling"]["segment"]) == ("../demo-archive/videos", f"{SEGMENT_SECONDS}s")
