@@ -15,16 +15,16 @@ from indexer.decode.preprocess import Sampler
 from indexer.errors import ConfigError, ModelNaN
 from indexer.infer.classifier import Classifier
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
-from indexer.infer.modes import machine_key, remember_mode, remembered_mode
+from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network
-from indexer.infer.precision import Mode, choose_mode
+from indexer.infer.precision import choose_mode
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
 from tests.videos import pattern
 
 RANDOM = Weights(None, "random-0")
-FP32 = Mode(torch.float32, torch.contiguous_format, 2)
+FP32 = Mode("fp32", False, 2)
 SMALL_MODELS = ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"]
 
 
@@ -71,9 +71,7 @@ def test_scores_are_torchvisions(name: str) -> None:
         expected = torch.softmax(logits, dim=1)[0].numpy()
     sampler = Sampler(spec.geometry)
     clip = np.stack([sampler.from_rgb(frame) for frame in frames])[None]
-    probabilities, embeddings = Classifier(
-        spec, network, precision="fp32", mode=Mode(torch.float32, torch.contiguous_format, 1)
-    ).predict(clip)
+    probabilities, embeddings = Classifier(spec, network, precision="fp32", mode=Mode("fp32", False, 1)).predict(clip)
     assert np.abs(probabilities[0] - expected).max() <= 1e-4
     assert embeddings.shape == (1, spec.entry.embedding_width)
     assert _head(network, spec, embeddings) == pytest.approx(logits[0].numpy(), abs=1e-4)
@@ -109,16 +107,16 @@ def test_a_faster_mode_is_taken_only_if_it_agrees() -> None:
 
     def run(clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
         exact = clips.flatten(1).float()
-        if mode.dtype is torch.float32:
+        if mode.format == "fp32":
             torch.ones(2000, 2000) @ torch.ones(2000, 2000)  # slow
             return exact, exact
         return exact, exact.flip(1) if broken else exact
 
     broken = True
-    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=True).dtype is torch.float32
-    assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).dtype is torch.bfloat16
+    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=True).format == "fp32"
+    assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).format == "bf16"
     broken = False
-    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).dtype is torch.bfloat16
+    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).format == "bf16"
 
 
 def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +124,9 @@ def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytes
     spec = spec_of("r3d_18", frames=2)
     key = machine_key(spec, "auto", torch.device("cpu"))
     assert remembered_mode(key) is None
-    remember_mode(key, Mode(torch.bfloat16, torch.channels_last_3d, 4))
+    remember_mode(key, Mode("bf16", True, 4))
     remember_mode("another", FP32)
-    assert remembered_mode(key) == Mode(torch.bfloat16, torch.channels_last_3d, 4)
+    assert remembered_mode(key) == Mode("bf16", True, 4)
     assert Classifier(spec, build_network(spec, RANDOM), precision="auto").mode == remembered_mode(key)
     (tmp_path / "indexer" / "modes.json").write_text("{broken")
     assert remembered_mode(key) is None
@@ -144,7 +142,7 @@ def test_bf16_agrees_with_fp32_on_a_real_network() -> None:
     network = build_network(spec, RANDOM)
     clips = np.stack([[pattern(k + 5 * c, width=112, height=112) for k in range(4)] for c in range(2)])
     exact = Classifier(spec, network, precision="fp32", mode=FP32).predict(clips)[1]
-    half = Classifier(spec, network, precision="bf16", mode=Mode(torch.bfloat16, torch.channels_last_3d, 2)).predict(clips)[1]
+    half = Classifier(spec, network, precision="bf16", mode=Mode("bf16", True, 2)).predict(clips)[1]
     cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
     assert (cosine > 0.999).all()
 

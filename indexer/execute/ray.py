@@ -27,7 +27,7 @@ from indexer.records import Outcome, Unit
 
 if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
-    from indexer.infer.precision import Mode
+    from indexer.infer.modes import Mode
 
 ACTOR_DEATHS_ALLOWED = 3
 """In a row, without an answer in between; then it is not bad luck."""

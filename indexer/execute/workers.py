@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from indexer.config import Job, Model, Sampling
     from indexer.infer.classifier import Classifier
-    from indexer.infer.precision import Mode
+    from indexer.infer.modes import Mode
 
 DECODE_NICENESS = 5
 """Decoding steps back where both want one core: a waiting model is what keeps everything else waiting."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from indexer.infer.models import ModelSpec
-from indexer.infer.modes import machine_key, remember_mode, remembered_mode
+from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import embedding_layer
-from indexer.infer.precision import Mode, choose_mode
+from indexer.infer.precision import DTYPES, choose_mode, memory_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Classifier:
         height, width = spec.geometry.crop
         self._shape = (spec.geometry.frames, height, width, 3)
         self.mode = mode or self._find_mode(spec, precision)
-        self._network.to(memory_format=self.mode.memory_format)
+        self._network.to(memory_format=memory_format(self.mode))
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """[n, T, H, W, 3] uint8 RGB -> softmax probabilities [n, classes] and embeddings [n, width], float32."""
@@ -72,8 +72,8 @@ class Classifier:
         # The order of operations of torchvision's VideoClassification preset, so that fp32 results are the same to the bit.
         scaled = (moved.to(torch.float32) / 255 - self._mean) / self._std
         self._captured.clear()
-        with torch.autocast(self.device.type, dtype=mode.dtype, enabled=mode.dtype is not torch.float32):
-            logits = self._network(scaled.contiguous(memory_format=mode.memory_format))
+        with torch.autocast(self.device.type, dtype=DTYPES[mode.format], enabled=mode.format != "fp32"):
+            logits = self._network(scaled.contiguous(memory_format=memory_format(mode)))
         embedding = self._captured.pop()
         if embedding.ndim == 5:  # s3d averages over space and time after its last layer; the mean before it is the same
             embedding = embedding.mean(dim=(2, 3, 4))

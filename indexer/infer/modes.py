@@ -1,6 +1,7 @@
-"""Remembers which mode a model runs in on this machine, so that it is measured once and not in every nightly run.
+"""How a network runs on a machine, and a memory of it, so that it is measured once and not in every nightly run.
 
-A small JSON file in the user's cache folder. Losing it costs one measurement; it is never needed for a right result.
+The memory is a small JSON file in the user's cache folder. Losing it costs one measurement; no result depends on it. Importing
+this module imports no torch: the driver only passes modes on.
 """
 
 from __future__ import annotations
@@ -8,19 +9,36 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.infer.models import ModelSpec
-from indexer.infer.precision import Mode
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+if TYPE_CHECKING:
+    import torch
+
+Format = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way to run a network."""
+
+    format: Format
+    channels_last: bool
+    """Memory layout of the clips and weights: channels_last_3d, or contiguous."""
+    batch_clips: int
+
+    def __str__(self) -> str:
+        layout = "channels last" if self.channels_last else "contiguous"
+        return f"{self.format}, {layout}, batches of {self.batch_clips}"
 
 
 def machine_key(spec: ModelSpec, precision: str, device: torch.device) -> str:
     """Everything that the measurement depends on."""
+    import torch
+
     geometry = spec.geometry
     if device.type == "cuda":
         chip = torch.cuda.get_device_name(device)
@@ -33,23 +51,14 @@ def machine_key(spec: ModelSpec, precision: str, device: torch.device) -> str:
 def remembered_mode(key: str) -> Mode | None:
     """The mode of an earlier measurement; None if there was none, or its file is unreadable."""
     try:
-        entry: Any = _load()[key]
-        dtype, channels_last, batch_clips = _DTYPES[entry["dtype"]], entry["channels_last"], int(entry["batch_clips"])
-    except (KeyError, TypeError, ValueError):
+        return Mode(**_load()[key])
+    except (KeyError, TypeError):
         return None
-    return Mode(dtype, torch.channels_last_3d if channels_last else torch.contiguous_format, batch_clips)
 
 
 def remember_mode(key: str, mode: Mode) -> None:
     """Keep a measurement. A folder that cannot be written to is no reason to stop."""
-    names = {dtype: name for name, dtype in _DTYPES.items()}
-    entries = _load() | {
-        key: {
-            "dtype": names[mode.dtype],
-            "channels_last": mode.memory_format is torch.channels_last_3d,
-            "batch_clips": mode.batch_clips,
-        }
-    }
+    entries = _load() | {key: asdict(mode)}
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

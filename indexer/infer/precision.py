@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import torch
 
 from indexer.errors import ConfigError
+from indexer.infer.modes import Format, Mode
 
 MIN_AGREEMENT = 0.999
 """Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
@@ -18,29 +18,13 @@ CPU_BATCH_CLIPS = 4
 GPU_BATCH_CLIPS = (8, 16, 32)
 TRIAL_CLIPS = 2
 
-Run = Callable[[torch.Tensor, "Mode"], tuple[torch.Tensor, torch.Tensor]]
+Run = Callable[[torch.Tensor, Mode], tuple[torch.Tensor, torch.Tensor]]
+
+DTYPES: dict[Format, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """One way to run a network."""
-
-    dtype: torch.dtype
-    memory_format: torch.memory_format
-    batch_clips: int
-
-    def __str__(self) -> str:
-        names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-        layout = "channels last" if self.memory_format is torch.channels_last_3d else "contiguous"
-        return f"{names[self.dtype]}, {layout}, batches of {self.batch_clips}"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # torch.memory_format cannot be pickled; its name can.
-        return _restore, (self.dtype, self.memory_format is torch.channels_last_3d, self.batch_clips)
-
-
-def _restore(dtype: torch.dtype, channels_last: bool, batch_clips: int) -> Mode:
-    return Mode(dtype, torch.channels_last_3d if channels_last else torch.contiguous_format, batch_clips)
+def memory_format(mode: Mode) -> torch.memory_format:
+    return torch.channels_last_3d if mode.channels_last else torch.contiguous_format
 
 
 def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: torch.device, *, convolutional: bool) -> Mode:
@@ -50,13 +34,13 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
     `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
     """
     batch = CPU_BATCH_CLIPS if device.type == "cpu" else GPU_BATCH_CLIPS[0]
-    plain = Mode(torch.float32, torch.contiguous_format, batch)
+    plain = Mode("fp32", False, batch)
     candidates = [
-        Mode(dtype, layout, batch)
-        for dtype in _dtypes(precision, device)
-        for layout in ((torch.contiguous_format, torch.channels_last_3d) if convolutional else (torch.contiguous_format,))
+        Mode(number_format, channels_last, batch)
+        for number_format in _formats(precision, device)
+        for channels_last in ((False, True) if convolutional else (False,))
         # On a CPU fp32 gains nothing from channels_last_3d, and loses with s3d: not worth the seconds of measuring it.
-        if device.type != "cpu" or dtype is not torch.float32 or layout is torch.contiguous_format
+        if device.type != "cpu" or number_format != "fp32" or not channels_last
     ]
     if len(candidates) == 1:
         best = candidates[0]
@@ -78,13 +62,13 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
     return best if device.type == "cpu" else _grow(run, clip_shape, best)
 
 
-def _dtypes(precision: str, device: torch.device) -> tuple[torch.dtype, ...]:
+def _formats(precision: str, device: torch.device) -> tuple[Format, ...]:
     on_gpu = device.type == "cuda"
-    half = torch.bfloat16 if not on_gpu or torch.cuda.is_bf16_supported() else torch.float16
+    if precision == "auto":
+        return ("fp32", "bf16" if not on_gpu or torch.cuda.is_bf16_supported() else "fp16")
     if precision == "fp16" and not on_gpu:
         raise ConfigError("model.precision: fp16 needs a GPU; use auto, bf16 or fp32")
-    known = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    return (torch.float32, half) if precision == "auto" else (known[precision],)
+    return tuple(name for name in DTYPES if name == precision)
 
 
 def _time(run: Run, clips: torch.Tensor, mode: Mode, *, warm: bool = True) -> tuple[float, torch.Tensor]:
@@ -102,7 +86,7 @@ def _grow(run: Run, clip_shape: tuple[int, ...], mode: Mode) -> Mode:
     """A larger batch as long as it gives at least 5 % more clips a second and fits into memory."""
     best, best_rate = mode, 0.0
     for size in GPU_BATCH_CLIPS:
-        larger = Mode(mode.dtype, mode.memory_format, size)
+        larger = replace(mode, batch_clips=size)
         try:
             seconds, _ = _time(run, torch.zeros((size, *clip_shape), dtype=torch.uint8), larger)
         except torch.cuda.OutOfMemoryError:
