@@ -16,8 +16,16 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
     """Yield the packs of each video and then its VideoEnd; or its Failure or Skipped, after which its packs are void."""
     for video in unit.videos:
         try:
+            end: Decoded | None = None
             with local_file(video) as path:
-                yield from decode_video(video, path, settings)
+                for item in decode_video(video, path, settings):
+                    if isinstance(item, ClipPack):
+                        yield item
+                    else:
+                        end = item
+            # Only now is it known that the file was the same all the time: until here it could still become a Failure.
+            assert end is not None
+            yield end
         except VideoError as error:
             yield Failure(video, error.code, str(error))
         except VideoSkip as skip:
