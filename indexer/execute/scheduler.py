@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indexer.config import Job
@@ -19,7 +19,7 @@ from indexer.errors import DecoderCrash, DecodeTimeout, VideoError
 from indexer.execute.assembly import Assembly, Attempt
 from indexer.execute.base import WorkMeter
 from indexer.execute.batching import Batcher, Slice
-from indexer.execute.workers import Answer, PackHeader, decode_settings
+from indexer.execute.workers import Answer, PackHeader, Started, decode_settings
 from indexer.infer.models import ModelSpec
 from indexer.records import Failure, Outcome, Unit, Video, VideoEnd
 
@@ -45,7 +45,8 @@ class _Decoding:
     """Of the videos that have no last word yet; the first one is being decoded."""
     pack: Any = None
     """Pixels whose header comes next."""
-    last_sign: float = field(default_factory=time.monotonic)
+    last_sign: float | None = None
+    """Monotonic seconds; None while it waits for a core."""
 
 
 @dataclass(slots=True)
@@ -131,7 +132,8 @@ class Scheduler:
             if not streams:
                 # They wait for us, not we for them.
                 for decoding in self._decoding.values():
-                    decoding.last_sign = now
+                    if decoding.last_sign is not None:
+                        decoding.last_sign = now
             for ref in ready:
                 if ref in self._decoding:
                     yield from self._advance(self._decoding[ref])
@@ -182,7 +184,8 @@ class Scheduler:
 
     def _advance(self, decoding: _Decoding) -> Iterator[Outcome]:
         """Take the next thing that a decode task has for us."""
-        decoding.last_sign = time.monotonic()
+        if decoding.last_sign is not None:
+            decoding.last_sign = time.monotonic()
         ref = next(decoding.stream, None)
         if ref is None:
             yield from self._ended(decoding)
@@ -210,6 +213,9 @@ class Scheduler:
             yield from self._lost(decoding, error)
 
     def _take(self, decoding: _Decoding, pack: Any, item: Any) -> Iterator[Outcome]:
+        if isinstance(item, Started):
+            decoding.last_sign = time.monotonic()
+            return
         attempt = decoding.attempts[0][1]
         if isinstance(item, PackHeader):
             self._batcher.add(attempt, item.first_clip, pack, item.clips)
@@ -242,7 +248,8 @@ class Scheduler:
 
     def _stop_hanging(self, now: float) -> Iterator[Outcome]:
         limit = self._timeout_seconds
-        for decoding in [d for d in self._decoding.values() if now - d.last_sign > limit]:
+        hanging = [d for d in self._decoding.values() if d.last_sign is not None and now - d.last_sign > limit]
+        for decoding in hanging:
             self._cluster.cancel(decoding.stream)
             yield from self._lost(decoding, DecodeTimeout(f"gave no clip for {limit:g} s (decode.timeout)"))
 

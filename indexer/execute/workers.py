@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,12 @@ class PackHeader:
     clips: int
 
 
+class Started(Enum):
+    """The first sign of a decode task: until then it waits for a core or a process, and that is no video's fault."""
+
+    STARTED = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the model says of one batch, in the order of its slices."""
@@ -44,7 +51,7 @@ class Answer:
     seconds: float
 
 
-Announced = PackHeader | VideoEnd | Failure | Skipped
+Announced = Started | PackHeader | VideoEnd | Failure | Skipped
 
 
 def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.uint8] | Announced | None]:
@@ -53,6 +60,8 @@ def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.u
     Pixels come first: a header that was received proves that the pixels before it are whole.
     """
     os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
+    yield None
+    yield Started.STARTED
     for item in decode_unit(unit, settings):
         if isinstance(item, ClipPack):
             yield item.frames
