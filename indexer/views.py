@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -109,7 +110,8 @@ def show_search(words: str, path: Path, *, min_score: float, under: str | None, 
     if engine is None:
         raise ConfigError(f"there is no index yet: {job.output.catalog} does not exist. First: indexer run {path}")
     began = time.perf_counter()
-    found = search(engine, words, _current_recipe(job, engine), min_score=min_score, under=under, limit=limit)
+    prefix = None if under is None else _folder(under)
+    found = search(engine, words, _current_recipe(job, engine), min_score=min_score, under=prefix, limit=limit)
     if as_json:
         _print_json(found.as_document())
         return 0 if found.labels else 2
@@ -182,6 +184,12 @@ def show_schema(what: str) -> None:
         sys.stdout.write(ddl("sqlite"))
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
+
+
+def _folder(prefix: str) -> str:
+    """What uris begin with: paths are absolute there, and a folder means what is in it."""
+    path = os.path.abspath(prefix)  # noqa: PTH100  uris keep the links that they were listed with
+    return f"{path}/" if prefix.endswith("/") or Path(path).is_dir() else path
 
 
 def _catalog(job: Job) -> Engine | None:
