@@ -15,13 +15,19 @@ IndexerError
 │   ├── ModelNaN                E_MODEL_NAN
 │   └── RetryLater              the same video may work next time
 │       ├── Changed             E_CHANGED
+│       ├── Archived            E_ARCHIVED
+│       ├── SourceFault         E_SOURCE
+│       ├── ScratchFull         E_SCRATCH
 │       ├── DecodeTimeout       E_TIMEOUT
 │       ├── DecoderCrash        E_DECODER_CRASH
+│       ├── ModelCrash          E_MODEL_CRASH
 │       └── OutOfMemory         E_OUT_OF_MEMORY
+├── RangeLost                   not a failure: this part of a long video cannot be decoded alone, so decode it whole
 ├── VideoSkip                   not a failure: there is nothing to index in this file      (exit code untouched)
 └── StopRun                     nothing more can be done: say why, exit
     ├── ConfigError             exit 2
     ├── SourceError             exit 10
+    ├── CredentialsError        exit 12
     ├── DatabaseError           exit 13
     ├── OutputError             exit 14
     ├── WeightsError            exit 15
@@ -136,6 +142,27 @@ class Changed(RetryLater):
     cure = "Nothing to do: the next run indexes the new content. Raise source.min_age if this repeats."
 
 
+class Archived(RetryLater):
+    """The object lies in cold storage, which must be asked to bring it back first."""
+
+    code = "E_ARCHIVED"
+    cure = "Restore the object (`aws s3api restore-object`), then run with --retry-failed."
+
+
+class SourceFault(RetryLater):
+    """The storage did not deliver the bytes of this video, or delivered other ones."""
+
+    code = "E_SOURCE"
+    cure = "Check the network and the storage (`aws s3 cp` of this object), then run with --retry-failed."
+
+
+class ScratchFull(RetryLater):
+    """There is no room for a copy of this video while it is read."""
+
+    code = "E_SCRATCH"
+    cure = "Set INDEXER_SCRATCH to a folder on a larger disk, then run with --retry-failed."
+
+
 class DecodeTimeout(RetryLater):
     """No clip came out of the decoder within decode.timeout."""
 
@@ -150,11 +177,22 @@ class DecoderCrash(RetryLater):
     cure = "Re-encode the file, or try another decode.backend, then run with --retry-failed."
 
 
+class ModelCrash(RetryLater):
+    """The model failed, or its process died, on this video's clips and on no other's."""
+
+    code = "E_MODEL_CRASH"
+    cure = "Look for the reason in the system log (memory, driver), then run with --retry-failed."
+
+
 class OutOfMemory(RetryLater):
     """Decoding this video took more memory than the worker has."""
 
     code = "E_OUT_OF_MEMORY"
     cure = "Lower ray.decode_cpus, or run on a machine with more memory, then run with --retry-failed."
+
+
+class RangeLost(IndexerError):
+    """A part of a long video cannot be decoded without the parts before it."""
 
 
 class VideoSkip(IndexerError):
@@ -195,6 +233,12 @@ class SourceError(StopRun):
     """The source cannot be listed, or looks emptied."""
 
     exit_code = 10
+
+
+class CredentialsError(StopRun):
+    """The storage does not accept who we are: no credentials, expired ones, or wrong ones."""
+
+    exit_code = 12
 
 
 class DatabaseError(StopRun):

@@ -20,7 +20,8 @@ from indexer.catalog import lookup
 from indexer.catalog.commit import RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
 from indexer.catalog.connect import open_catalog
 from indexer.config import Job
-from indexer.execute.base import Executor
+from indexer.errors import StopRun
+from indexer.execute.base import Executor, WorkMeter
 from indexer.plan.diff import Plan, check_missing, diff
 from indexer.plan.listing import list_source
 from indexer.plan.units import plan_units
@@ -29,6 +30,7 @@ from indexer.records import IndexedVideo, Outcome, Recipe, Unit, Video
 from indexer.report import Reporter, Tally
 from indexer.storage import open_storage
 from indexer.write.parquet import write_part
+from indexer.write.staging import Staging
 
 Item = TypeVar("Item")
 
@@ -125,6 +127,7 @@ class _Work:
         self._reporter = reporter
         self._tally = tally
         self._storage = open_storage(job.output.uri)
+        self._staging = Staging(self._storage, recipe, run_ref.run_id)
         self._parts = 0
         self._finished: list[Outcome] = []
         self._rows = 0
@@ -162,15 +165,24 @@ class _Work:
 
     def _process(self, executor: Executor, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> None:
         units = _until(options.deadline, plan_units(work, workers=os.cpu_count() or 1))
-        for outcome in executor.process(units, stopped=stopped):
-            if outcome is not None:
-                self._take(outcome)
-            if self._finished and (self._rows >= COMMIT_ROWS or time.monotonic() - self._oldest >= COMMIT_SECONDS):
-                self._commit()
-            self._tally.stages.update(executor.meter.stage_seconds)
-            self._reporter.progress(self._tally)
-        self._reporter.note(executor.describe())
+        try:
+            for outcome in executor.process(units, self._staging, stopped=stopped):
+                if outcome is not None:
+                    self._take(outcome)
+                if self._finished and (self._rows >= COMMIT_ROWS or time.monotonic() - self._oldest >= COMMIT_SECONDS):
+                    self._commit()
+                self._read_meter(executor.meter)
+                self._reporter.progress(self._tally)
+            self._reporter.note(executor.describe())
+            self._read_meter(executor.meter)
+        except StopRun:
+            self._commit()  # what was finished before stays done
+            raise
         self._commit()
+
+    def _read_meter(self, meter: WorkMeter) -> None:
+        self._tally.stages.update(meter.stage_seconds)
+        self._tally.decoded_seconds = meter.video_seconds
 
     def _take(self, outcome: Outcome) -> None:
         if not self._finished:
@@ -197,6 +209,7 @@ class _Work:
             if outcome.video.uri not in dropped:
                 self._tally.add(outcome)
                 self._reporter.outcome(outcome)
+            self._staging.sweep(outcome.video)
 
 
 def _count(tally: Tally, plan: Plan, work: Sequence[Video]) -> None:

@@ -66,11 +66,27 @@ class Recipe:
     """Canonical JSON: model, weights sha256, sampling, preprocessing version, what is kept."""
 
 
+SegmentRange = tuple[int, int]
+"""[first, stop) of the numbered segments of one video."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What one decode task does: some whole videos, one after the other."""
+    """What one decode task does: some whole videos, one after the other, or a range of one long video."""
 
     videos: tuple[Video, ...]
+    segments: SegmentRange | None = None
+    """Of the one video: decode these only."""
+    may_split: bool = True
+    """Whether a video that turns out to be long may be handed back, to be done in ranges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Decoding's word about a long video: it is to be done in these ranges, or, without any, whole after all."""
+
+    video: Video
+    ranges: tuple[SegmentRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,11 @@ class ClipGeometry:
     @property
     def clip_bytes(self) -> int:
         return self.frames * self.crop[0] * self.crop[1] * 3
+
+    @property
+    def pack_clips(self) -> int:
+        """As many whole clips as fit into 8 MB, at least one: moving such a pack costs little beside decoding it."""
+        return max(1, (8 << 20) // self.clip_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +209,15 @@ class IndexedVideo:
     info: MediaInfo
     segments: tuple[Segment, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedRange:
+    """A finished range of a long video: kept so that a killed run need not do it again, invisible until the video is whole."""
+
+    segments: SegmentRange
+    indexed: IndexedVideo
+    """The rows of this range only."""
 
 
 Outcome = IndexedVideo | Failure | Skipped

@@ -38,6 +38,8 @@ class Tally:
     segments: int = 0
     clips: int = 0
     video_seconds: float = 0.0
+    decoded_seconds: float = 0.0
+    """Of video that this run decoded, also for videos that it did not finish."""
     warnings: Counter[str] = field(default_factory=Counter)
     failure_codes: Counter[str] = field(default_factory=Counter)
     skip_reasons: Counter[str] = field(default_factory=Counter)
@@ -96,6 +98,7 @@ class Tally:
             "segments": self.segments,
             "clips": self.clips,
             "video_seconds": round(self.video_seconds, 3),
+            "decoded_seconds": round(self.decoded_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "failures": dict(self.failure_codes),

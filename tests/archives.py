@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -16,8 +18,11 @@ from indexer import pipeline
 from indexer.catalog.connect import open_catalog
 from indexer.config import load_job
 from indexer.execute import make_executor
+from indexer.execute.base import Executor
+from indexer.execute.local import LocalExecutor
 from indexer.records import Outcome
 from indexer.report import Tally
+from tests import standins
 from tests.dump import canonical_dump
 from tests.videos import pattern, write_video
 
@@ -87,11 +92,27 @@ class Archive:
         self.job_path.write_text(yaml.safe_dump(self.settings))
         return self.job_path
 
-    def run(self, *, local: bool = True, limit: int | None = None, retry_failed: bool = False, **sections: Any) -> Heard:
+    def run(
+        self,
+        *,
+        local: bool = True,
+        limit: int | None = None,
+        retry_failed: bool = False,
+        range_seconds: float | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        **sections: Any,
+    ) -> Heard:
+        """`range_seconds`: how a long video is cut, in this process only."""
         job = load_job(self.write_job(**sections))
         heard = Heard()
         options = pipeline.Options(limit=limit, retry_failed=retry_failed)
-        pipeline.run(job, lambda: make_executor(job, local=local), heard, options, stopped=lambda: False)
+
+        def executor() -> Executor:
+            return (
+                make_executor(job, local=local) if range_seconds is None else LocalExecutor(job, range_seconds=range_seconds)
+            )
+
+        pipeline.run(job, executor, heard, options, stopped=stopped)
         return heard
 
     def command(self, *words: str, script: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -118,3 +139,56 @@ class Archive:
     @property
     def parts(self) -> list[Path]:
         return sorted((self.folder / "index" / "parts").glob("*"))
+
+
+class Customised(Archive):
+    """Its commands run with a stand-in of `tests.standins` in the place of something of ours."""
+
+    def run_with(self, standin: str, **sections: Any) -> subprocess.CompletedProcess[str]:
+        environment = self.environment(standin)
+        return self.command("run", str(self.write_job(**sections)), "--json", **environment)
+
+    def environment(self, standin: str) -> dict[str, str]:
+        """What a process needs to have the stand-in."""
+        (self.folder / "sitecustomize.py").write_text("import tests.standins\ntests.standins.install()\n")
+        paths = f"{self.folder}:{Path(__file__).parents[1]}"
+        memory = self.folder / "memory" / standin
+        memory.mkdir(parents=True, exist_ok=True)
+        return {"PYTHONPATH": paths, standins.VARIABLE: standin, "INDEXER_TEST_FOLDER": str(memory)}
+
+    def remembers(self, standin: str, name: str) -> bool:
+        """Whether the stand-in has left a file of that name."""
+        return (self.folder / "memory" / standin / name).exists()
+
+
+AnyArchive = TypeVar("AnyArchive", bound=Archive)
+
+
+def five_videos(archive: AnyArchive) -> AnyArchive:
+    """And one that is none."""
+    for number, frames in enumerate((50, 130, 30, 75, 260)):
+        archive.add(f"v{number}.mp4", first=number * 11, frames=frames)
+    (archive.videos / "bad.mp4").write_text("no video")
+    return archive
+
+
+def last_event(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return event
+
+
+def failures(ended: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Name of each video that failed in a run -> its code."""
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    return {Path(event["uri"]).stem: event["code"] for event in events if event["event"] == "video_failed"}
+
+
+def still_running(session: int, *, patience_seconds: float) -> list[str]:
+    """Processes of a session that do not end by themselves; dead ones that wait for their parent hold nothing."""
+    give_up = time.monotonic() + patience_seconds
+    while True:
+        listed = subprocess.run(["ps", "-s", str(session), "-o", "stat=,pid=,args="], capture_output=True, text=True).stdout
+        left = [line for line in listed.splitlines() if not line.startswith("Z")]
+        if not left or time.monotonic() > give_up:
+            return left
+        time.sleep(0.2)

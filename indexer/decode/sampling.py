@@ -8,12 +8,16 @@ clips          [==)                 [==)               [==)            clips: 1
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import pairwise
 
-from indexer.records import ClipSpan
+from indexer.records import ClipSpan, SegmentRange
 
 MIN_TAIL_SECONDS = 0.1
 """A rest shorter than this joins the segment before it: a row of a few milliseconds helps nobody."""
+MAX_RUN_UP_SECONDS = 30.0
+"""A range of a long video begins where a key frame lies at most this long before it: what lies between is decoded twice."""
 
 
 def segment_bounds(start_seconds: float, end_seconds: float, segment_seconds: float) -> list[tuple[float, float]]:
@@ -46,6 +50,24 @@ def clip_spans(
             start = max(first, min(centre - span_seconds / 2, last - span_seconds))
             spans.append(ClipSpan(segment=number, start_seconds=start, end_seconds=start + span_seconds))
     return spans
+
+
+def split_ranges(
+    bounds: Sequence[tuple[float, float]], key_times: Sequence[float], range_seconds: float
+) -> tuple[SegmentRange, ...]:
+    """Cut a long video into ranges of its segments that can be decoded independently; none if it is better done whole.
+
+    Each is at least `range_seconds` long, the last one at least half of that, and longer where no key frame is near. No
+    segment is cut: rows are the same however a video is split. `key_times` ascend.
+    """
+    cuts = [0]
+    for number, (low, _) in enumerate(bounds):
+        if low - bounds[cuts[-1]][0] < range_seconds or bounds[-1][1] - low < range_seconds / 2:
+            continue
+        place = bisect_right(key_times, low)
+        if place and low - key_times[place - 1] <= MAX_RUN_UP_SECONDS:
+            cuts.append(number)
+    return tuple(pairwise([*cuts, len(bounds)])) if len(cuts) > 1 else ()
 
 
 def frame_times(span: ClipSpan, frames: int) -> list[float]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from indexer.decode.video import DecodeSettings, decode_video
-from indexer.errors import Corrupt, OutOfMemory, VideoError, VideoSkip
-from indexer.records import ClipPack, Failure, Skipped, Unit, VideoEnd
+from indexer.errors import Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
+from indexer.records import ClipPack, Failure, Skipped, Split, Unit, VideoEnd
 from indexer.storage.fetch import local_file
 
-Decoded = ClipPack | VideoEnd | Failure | Skipped
+LastWord = VideoEnd | Failure | Skipped | Split
+Decoded = ClipPack | LastWord
 
 
 def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
-    """Yield the packs of each video and then its VideoEnd; or its Failure or Skipped, after which its packs are void."""
+    """Yield the packs of each video and then its last word; without a VideoEnd, its packs are void.
+
+    Raises StopRun for what is no video's fault, such as expired credentials.
+    """
     for video in unit.videos:
         try:
             end: Decoded | None = None
             with local_file(video) as path:
-                for item in decode_video(video, path, settings):
+                for item in decode_video(video, path, settings, unit.segments, may_split=unit.may_split):
                     if isinstance(item, ClipPack):
                         yield item
                     else:
@@ -26,6 +30,10 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
             # Only now is it known that the file was the same all the time: until here it could still become a Failure.
             assert end is not None
             yield end
+        except StopRun:
+            raise
+        except RangeLost:
+            yield Split(video, ())
         except VideoError as error:
             yield Failure(video, error.code, str(error))
         except VideoSkip as skip:

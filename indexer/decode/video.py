@@ -14,14 +14,12 @@ from indexer.decode import sampling
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo, explain_unreadable, is_encrypted, open_video
 from indexer.decode.readers import Reader, open_reader
-from indexer.errors import Corrupt, Encrypted, Truncated
-from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentSpan, Video, VideoEnd
+from indexer.errors import Corrupt, Encrypted, RangeLost, Truncated
+from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentRange, SegmentSpan, Split, Video, VideoEnd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PACK_BYTES = 8 << 20
-"""A pack is as many whole clips as fit here, at least one: large enough that moving it costs little beside decoding it."""
 _TRUNCATION_SLACK_SECONDS = 0.5
 """Headers round; an end this much before the stated one is not a cut recording."""
 
@@ -37,24 +35,28 @@ class DecodeSettings:
     backend: str
     max_pixels: int
     min_coverage: float
+    range_seconds: float
+    """Of a long video, one unit decodes about this much."""
 
 
-def decode_video(video: Video, path: str, settings: DecodeSettings) -> Iterator[ClipPack | VideoEnd]:
+def decode_video(
+    video: Video, path: str, settings: DecodeSettings, segments: SegmentRange | None = None, *, may_split: bool = False
+) -> Iterator[ClipPack | VideoEnd | Split]:
     """Yield the packs of `video`, which lies at the local `path`, in order, and last its VideoEnd.
 
-    Raises VideoError if it cannot be indexed, VideoSkip if there is nothing to index. Packs may have been yielded by then.
+    With `segments`, only those of a long video; with `may_split`, a long video yields nothing but a Split. Raises VideoError
+    if it cannot be indexed, VideoSkip if there is nothing to index, RangeLost if `segments` cannot be decoded without the
+    rest. Packs may have been yielded by then.
     """
     watch = _Watch()
     opened = open_video(path, max_pixels=settings.max_pixels)
     try:
-        spans = sampling.clip_spans(
-            opened.info.start_seconds,
-            opened.info.start_seconds + opened.info.duration_seconds,
-            segment_seconds=settings.segment_seconds,
-            clips=settings.clips,
-            span_seconds=settings.geometry.span_seconds,
-        )
-        reader = open_reader(settings.backend, opened, Sampler(settings.geometry, aspect=opened.aspect))
+        sampler = Sampler(settings.geometry, aspect=opened.aspect)
+        reader = open_reader(settings.backend, opened, sampler, must_seek=segments is not None)
+        if may_split and (ranges := _ranges(opened.info, reader, settings)):
+            yield Split(video, ranges)
+            return
+        spans = _spans(opened.info, segments, settings)
         read_seconds = watch.lap()
         decode_seconds = 0.0
         kept: list[ClipSpan] = []
@@ -62,16 +64,47 @@ def decode_video(video: Video, path: str, settings: DecodeSettings) -> Iterator[
             decode_seconds += watch.lap()
             yield ClipPack(video, first, frames)
             watch.lap()  # whoever takes the pack may take its time
+        if segments is not None:
+            _check_range(opened.info, reader, spans)
         yield VideoEnd(
             video=video,
             info=_corrected(opened.info, reader),
             segments=_segments(opened.info, reader, kept, settings),
-            warnings=_judge(path, opened, reader, spans, kept, settings),
+            warnings=_judge(path, opened, reader, spans, kept, settings, whole=segments is None),
             read_seconds=read_seconds,
             decode_seconds=decode_seconds + watch.lap(),
         )
     finally:
         opened.close()
+
+
+def _bounds(info: MediaInfo, settings: DecodeSettings) -> list[tuple[float, float]]:
+    end_seconds = info.start_seconds + info.duration_seconds
+    return sampling.segment_bounds(info.start_seconds, end_seconds, settings.segment_seconds)
+
+
+def _ranges(info: MediaInfo, reader: Reader, settings: DecodeSettings) -> tuple[SegmentRange, ...]:
+    return sampling.split_ranges(_bounds(info, settings), reader.key_times, settings.range_seconds)
+
+
+def _spans(info: MediaInfo, segments: SegmentRange | None, settings: DecodeSettings) -> list[ClipSpan]:
+    spans = sampling.clip_spans(
+        info.start_seconds,
+        info.start_seconds + info.duration_seconds,
+        segment_seconds=settings.segment_seconds,
+        clips=settings.clips,
+        span_seconds=settings.geometry.span_seconds,
+    )
+    return spans if segments is None else [span for span in spans if segments[0] <= span.segment < segments[1]]
+
+
+def _check_range(info: MediaInfo, reader: Reader, spans: list[ClipSpan]) -> None:
+    """What depends on frames outside the range must not be decided here: a repaired clock, an end that comes too early."""
+    if "W_TIMESTAMPS" in reader.warnings:
+        raise RangeLost("its frame times must be counted from the start")
+    end, last = reader.end_seconds, spans[-1].end_seconds
+    if end is not None and end < min(last, info.start_seconds + info.duration_seconds) - _TRUNCATION_SLACK_SECONDS:
+        raise RangeLost("it ends before it should")
 
 
 class _Watch:
@@ -87,9 +120,8 @@ class _Watch:
 
 def _packs(clips: Iterator[NDArray[np.uint8]], geometry: ClipGeometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Clips [T, H, W, 3] -> the number of the first one and the pack [n, T, H, W, 3]."""
-    size = max(1, PACK_BYTES // geometry.clip_bytes)
     first = 0
-    while pack := list(islice(clips, size)):
+    while pack := list(islice(clips, geometry.pack_clips)):
         yield first, np.stack(pack)
         first += len(pack)
 
@@ -146,8 +178,7 @@ def _corrected(info: MediaInfo, reader: Reader) -> MediaInfo:
 def _segments(info: MediaInfo, reader: Reader, kept: list[ClipSpan], settings: DecodeSettings) -> tuple[SegmentSpan, ...]:
     """The segments that have clips, in order."""
     end = _end(info, reader)
-    stated_end = info.start_seconds + info.duration_seconds
-    bounds = sampling.segment_bounds(info.start_seconds, stated_end, settings.segment_seconds)
+    bounds = _bounds(info, settings)
     counts: dict[int, int] = {}
     for span in kept:
         counts[span.segment] = counts.get(span.segment, 0) + 1
@@ -158,11 +189,18 @@ def _segments(info: MediaInfo, reader: Reader, kept: list[ClipSpan], settings: D
 
 
 def _judge(
-    path: str, opened: OpenVideo, reader: Reader, spans: list[ClipSpan], kept: list[ClipSpan], settings: DecodeSettings
+    path: str,
+    opened: OpenVideo,
+    reader: Reader,
+    spans: list[ClipSpan],
+    kept: list[ClipSpan],
+    settings: DecodeSettings,
+    *,
+    whole: bool,
 ) -> tuple[str, ...]:
-    """Warning codes of a video that is good enough to index; else its VideoError."""
+    """Warning codes of a video, or a range of one, that is good enough to index; else its VideoError."""
     info = opened.info
-    if not kept:
+    if whole and not kept:
         reason = explain_unreadable(path)
         raise reason if reader.end_seconds is None else Corrupt("no picture is shown at any of the sampled times")
     warnings = [*opened.warnings, *reader.warnings]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from indexer.execute.ranges import Staging
 from indexer.records import Outcome, Unit
 
 
@@ -14,6 +15,8 @@ class WorkMeter:
     """What the work has cost so far, summed over all workers. Read by the progress display while it grows."""
 
     clips: int = 0
+    video_seconds: float = 0.0
+    """Of segments that were decoded."""
     stage_seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "decode": 0.0, "infer": 0.0})
 
 
@@ -29,7 +32,7 @@ class Executor(Protocol):
         """
         ...
 
-    def process(self, units: Iterable[Unit], *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
         """One outcome for every video of `units`, in any order, each as soon as it is known.
 
         None comes about every half second in between, so that the caller can show progress and commit. Once `stopped()` is

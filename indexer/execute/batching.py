@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ class Slice(Generic[Ref]):
 
     attempt: Attempt
     first_clip: int
-    """Number of the slice's first clip within its video."""
+    """Number of the slice's first clip within its unit's part of the video."""
     pack: Ref
     start: int
     stop: int
@@ -28,23 +29,29 @@ class Slice(Generic[Ref]):
 
 
 class Batcher(Generic[Ref]):
-    """A queue of packs, taken out by the number of clips, first in, first out."""
+    """A queue of packs, taken out by the number of clips, first in, first out.
 
-    def __init__(self) -> None:
+    A pack is alive, and its pixels take memory, until the last of its clips is done or dropped.
+    """
+
+    def __init__(self, clip_bytes: int) -> None:
+        self._clip_bytes = clip_bytes
         self._slices: deque[Slice[Ref]] = deque()
+        self._unfinished: dict[Ref, int] = {}
+        self._pack_clips: dict[Ref, int] = {}
         self.clips = 0
+        """In the queue."""
+        self.alive_bytes = 0
+        """Of all packs, in the queue and in flight."""
 
     def add(self, attempt: Attempt, first_clip: int, pack: Ref, clips: int) -> None:
         self._slices.append(Slice(attempt, first_clip, pack, 0, clips))
+        self._unfinished[pack] = self._pack_clips[pack] = clips
         self.clips += clips
-
-    def put_back(self, slices: list[Slice[Ref]]) -> None:
-        """Return a batch that was lost; it is the next to be taken."""
-        self._slices.extendleft(reversed(slices))
-        self.clips += sum(part.clips for part in slices)
+        self.alive_bytes += clips * self._clip_bytes
 
     def take(self, clips: int) -> list[Slice[Ref]]:
-        """The next `clips` clips, or all that are left; a pack may be cut in two."""
+        """The next `clips` clips, or all that are left; a pack may be cut in two. They stay alive until `done`."""
         batch: list[Slice[Ref]] = []
         while clips > 0 and self._slices:
             head = self._slices.popleft()
@@ -57,7 +64,17 @@ class Batcher(Generic[Ref]):
             self.clips -= head.clips
         return batch
 
+    def done(self, slices: Iterable[Slice[Ref]]) -> None:
+        """These clips are not needed again."""
+        for part in slices:
+            self._unfinished[part.pack] -= part.clips
+            if not self._unfinished[part.pack]:
+                del self._unfinished[part.pack]
+                self.alive_bytes -= self._pack_clips.pop(part.pack) * self._clip_bytes
+
     def drop(self, attempt: Attempt) -> None:
         """Throw away what is queued of a lost try."""
+        dropped = [part for part in self._slices if part.attempt == attempt]
         self._slices = deque(part for part in self._slices if part.attempt != attempt)
-        self.clips = sum(part.clips for part in self._slices)
+        self.clips -= sum(part.clips for part in dropped)
+        self.done(dropped)

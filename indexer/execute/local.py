@@ -5,35 +5,29 @@ A decoder that crashes takes this process with it, and one that hangs is not sto
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from indexer.config import Job
-from indexer.decode.unit import decode_unit
-from indexer.execute.assembly import Assembly, Attempt
 from indexer.execute.base import WorkMeter
-from indexer.execute.batching import Batcher, Slice
-from indexer.execute.workers import ModelWorker, decode_settings
+from indexer.execute.cluster import Lost
+from indexer.execute.ranges import Staging
+from indexer.execute.scheduler import Scheduler
+from indexer.execute.workers import RANGE_SECONDS, Answer, ModelWorker, decode_settings, decode_stream
 from indexer.infer.weights import read_labels, resolve_weights
-from indexer.records import ClipPack, Outcome, Unit, VideoEnd
+from indexer.records import Outcome, Unit
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
-
-HEARTBEAT_SECONDS = 0.5
+    from indexer.decode.video import DecodeSettings
 
 
 class LocalExecutor:
     """See `Executor` for the contract."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, *, range_seconds: float = RANGE_SECONDS) -> None:
         self.meter = WorkMeter()
         self._job = job
+        self._range_seconds = range_seconds
 
     def start(self) -> Sequence[str]:
         model = self._job.model
@@ -41,29 +35,10 @@ class LocalExecutor:
         self._spec = self._model.load()
         return self._spec.labels
 
-    def process(self, units: Iterable[Unit], *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        settings = decode_settings(self._job, self._spec)
-        self._batch_clips = self._model.prepare().batch_clips
-        self._assembly = Assembly(self._spec.labels, top_k=self._job.output.top_k, min_score=self._job.output.min_score)
-        self._batcher: Batcher[Pixels] = Batcher()
-        beat = time.monotonic()
-        for unit in units:
-            attempts = {video.uri: self._assembly.begin(video) for video in unit.videos}
-            for item in decode_unit(unit, settings):
-                if stopped():
-                    return
-                attempt = attempts[item.video.uri]
-                if isinstance(item, ClipPack):
-                    self._batcher.add(attempt, item.first_clip, item.frames, len(item.frames))
-                else:
-                    yield from self._last_word(attempt, item)
-                while self._batcher.clips >= self._batch_clips and not stopped():
-                    yield from self._infer()
-                if time.monotonic() - beat > HEARTBEAT_SECONDS:
-                    beat = time.monotonic()
-                    yield None
-        while self._batcher.clips and not stopped():
-            yield from self._infer()
+    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        settings = decode_settings(self._job, self._spec, range_seconds=self._range_seconds)
+        cluster = ThisProcess(self._model, self._job.ray.object_store)
+        yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, units, staging).run(stopped)
 
     def describe(self) -> str:
         return f"this process, {self._model.describe()}"
@@ -71,27 +46,59 @@ class LocalExecutor:
     def close(self) -> None:
         """Nothing outlives this process."""
 
-    def _last_word(self, attempt: Attempt, word: object) -> Iterator[Outcome]:
-        if isinstance(word, VideoEnd):
-            self.meter.stage_seconds["read"] += word.read_seconds
-            self.meter.stage_seconds["decode"] += word.decode_seconds
-        else:
-            self._batcher.drop(attempt)
-        outcome = self._assembly.finish(attempt, word)  # type: ignore[arg-type]
-        if outcome is not None:
-            yield outcome
 
-    def _infer(self) -> Iterator[Outcome]:
-        batch: list[Slice[Pixels]] = self._batcher.take(self._batch_clips)
-        answer = self._model.predict([(part.start, part.stop) for part in batch], *(part.pack for part in batch))
-        self.meter.clips += len(answer.probabilities)
-        self.meter.stage_seconds["infer"] += answer.seconds
-        first = 0
-        for part in batch:
-            rows = slice(first, first + part.clips)
-            first += part.clips
-            outcome = self._assembly.predicted(
-                part.attempt, part.first_clip, answer.probabilities[rows], answer.embeddings[rows]
-            )
-            if outcome is not None:
-                yield outcome
+class _Value:
+    """What a reference is where nothing is far away."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Stream:
+    """A decode task that works when it is asked."""
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._items = items
+
+    def __next__(self) -> _Value:
+        return _Value(next(self._items))
+
+
+class ThisProcess:
+    """See `scheduler.Cluster` for the contract. Everything is done at once, when it is called for."""
+
+    def __init__(self, model: ModelWorker, store_bytes: int) -> None:
+        self._model = model
+        self.decode_slots = 1
+        self.store_bytes = store_bytes
+        self.batch_clips: int | None = model.prepare().batch_clips
+        self.actors = [0]
+        self.preparing: list[Any] = []
+
+    def decode(self, unit: Unit, settings: DecodeSettings) -> _Stream:
+        return _Stream(decode_stream(unit, settings))
+
+    def cancel(self, stream: _Stream) -> None:
+        """It stops by not being asked any more."""
+
+    def predict(self, actor: int, slices: list[tuple[int, int]], packs: list[_Value]) -> _Value:
+        return _Value(self._model.predict(slices, *(pack.value for pack in packs)))
+
+    def wait(self, refs: list[Any], timeout_seconds: float) -> list[Any]:
+        return refs[:1]  # answers come before streams in the scheduler's list
+
+    def get(self, ref: _Value) -> Any:
+        return ref.value
+
+    def answer(self, ref: _Value, actor: int) -> Answer | Lost:
+        answer: Answer = ref.value
+        return answer
+
+    def prepared(self, ref: Any) -> None:
+        """The one model is ready from the start."""
+
+    def grow(self) -> None:
+        """There is room for one model."""
+
+    def shrink(self, actor: int) -> None:
+        """The one model stays."""

@@ -17,10 +17,12 @@ import ray
 from ray import exceptions
 
 from indexer.config import Job
-from indexer.errors import ConfigError, DecoderCrash, ExecutionError, OutOfMemory
+from indexer.errors import ConfigError, DecoderCrash, ExecutionError, IndexerError, OutOfMemory
 from indexer.execute.base import WorkMeter
-from indexer.execute.scheduler import Scheduler
-from indexer.execute.workers import Answer, ModelWorker, decode_stream
+from indexer.execute.cluster import Lost, MachineLost
+from indexer.execute.ranges import Staging
+from indexer.execute.scheduler import PACKS_AHEAD, Scheduler
+from indexer.execute.workers import Answer, ModelWorker, decode_process, decode_settings
 from indexer.infer.models import ModelSpec
 from indexer.infer.weights import read_labels, resolve_weights
 from indexer.records import Outcome, Unit
@@ -29,10 +31,21 @@ if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
     from indexer.infer.modes import Mode
 
-ACTOR_DEATHS_ALLOWED = 3
-"""In a row, without an answer in between; then it is not bad luck."""
-STREAM_OBJECTS_AHEAD = 4
-"""A decoder stops when two packs with their headers wait to be taken."""
+STARTS_ALLOWED = 3
+"""So often in a row a model's process may die before it is ready; then it is not bad luck."""
+START_SECONDS = 600.0
+"""For the first model to load; longer than any disk takes, so it waits for a place that does not become free."""
+DECODE_MEMORY_SHARE = 0.8
+DECODE_MEMORY_BYTES = (1 << 30, 4 << 30)
+"""Of the machine's memory, all decoders together may take this share, each one within these bounds."""
+
+_MACHINE_LOST = (
+    exceptions.NodeDiedError,
+    exceptions.ObjectLostError,
+    exceptions.ObjectFetchTimedOutError,
+    exceptions.LocalRayletDiedError,
+    exceptions.ObjectStoreFullError,
+)
 
 
 class RayExecutor:
@@ -47,10 +60,15 @@ class RayExecutor:
         self._spec = self._cluster.start()
         return self._spec.labels
 
-    def process(self, units: Iterable[Unit], *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        scheduler = Scheduler(self._job, self._cluster, self.meter, self._spec, units)
+    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        settings = decode_settings(self._job, self._spec)
+        scheduler = Scheduler(self._job, self._cluster, self.meter, self._spec, settings, units, staging)
         try:
             yield from scheduler.run(stopped)
+        except exceptions.RaySystemError as error:
+            raise ExecutionError(
+                f"Ray itself is gone: {error}. Finished videos are safe; run it again."
+            ) from error
         finally:
             scheduler.cancel()
 
@@ -62,11 +80,12 @@ class RayExecutor:
 
 
 class RayCluster:
-    """See `scheduler.Cluster` for the contract."""
+    """See `cluster.Cluster` for the contract."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self.decode_slots = 0
+        self.store_bytes = 0
         self.batch_clips: int | None = None
         self.actors: list[int] = []
         self.preparing: list[Any] = []
@@ -74,32 +93,29 @@ class RayCluster:
         self._preparing_of: dict[Any, int] = {}
         self._numbers = count()
         self._mode: Mode | None = None
-        self._deaths = 0
+        self._failed_starts = 0
 
     def start(self) -> ModelSpec:
         """Start or join Ray, and load the first model. Raises WeightsError, ConfigError or ExecutionError."""
         model = self._job.model
-        self._model_arguments = (model, self._job.sampling, resolve_weights(model), read_labels(model.labels))
+        weights, labels = resolve_weights(model), read_labels(model.labels)
         _connect(self._job)
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.decode_slots = self._job.ray.decode_cpus or max(1, int(resources.get("CPU", 1)))
-        self._gpus = _gpus_per_actor(self._job, resources.get("GPU", 0.0))
+        self.store_bytes = int(resources.get("object_store_memory", self._job.ray.object_store))
+        self._decode_memory = _decode_memory(resources.get("memory", 0.0), self.decode_slots)
+        self._gpus, self._most_actors = _gpus_per_actor(self._job, resources.get("GPU", 0.0))
+        if self._job.ray.address is not None:
+            weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
+        self._model_arguments = (model, self._job.sampling, weights, labels)
         remote: Any = ray.remote  # its type hints lag behind its options
         self._decode = remote(
             num_cpus=1,
             max_retries=0,
             num_returns="streaming",
-            _generator_backpressure_num_objects=STREAM_OBJECTS_AHEAD,
-        )(decode_stream)
-        first = self._add_actor()
-        try:
-            spec: ModelSpec = ray.get(self._handles[first].load.remote())
-        except exceptions.RayTaskError as error:
-            raise error.cause from None
-        except exceptions.RayActorError as error:
-            raise ExecutionError(f"the model could not be loaded in a worker process: {error}") from error
-        self._prepare(first)
-        return spec
+            _generator_backpressure_num_objects=2 * PACKS_AHEAD,
+        )(decode_process)
+        return self._load_first()
 
     def stop(self) -> None:
         self._handles.clear()
@@ -113,7 +129,7 @@ class RayCluster:
         return f"Ray on {where}, {self.decode_slots} decoders, {len(self.actors)} x {self._job.model.name} on {device}{mode}"
 
     def decode(self, unit: Unit, settings: DecodeSettings) -> Any:
-        return self._decode.remote(unit, settings)
+        return self._decode.remote(unit, settings, self._decode_memory)
 
     def cancel(self, stream: Any) -> None:
         ray.cancel(stream, force=True)
@@ -130,17 +146,31 @@ class RayCluster:
             return ray.get(ref)
         except exceptions.OutOfMemoryError as error:
             raise OutOfMemory("the process that decoded it was stopped because memory ran out") from error
-        except (exceptions.WorkerCrashedError, exceptions.TaskCancelledError, exceptions.ObjectLostError) as error:
+        except _MACHINE_LOST as error:
+            raise MachineLost("the machine that decoded it was lost") from error
+        except (exceptions.WorkerCrashedError, exceptions.TaskCancelledError) as error:
             raise DecoderCrash("the process that decoded it died") from error
+        except exceptions.RayTaskError as error:
+            if isinstance(error.cause, MemoryError):
+                raise OutOfMemory("decoding it took more memory than one decoder may have") from error
+            raise _own_error(error) from None
 
-    def answer(self, ref: Any, actor: int) -> Answer | None:
+    def answer(self, ref: Any, actor: int) -> Answer | Lost:
         try:
             answer: Answer = ray.get(ref)
-        except (exceptions.RayActorError, exceptions.OutOfMemoryError, exceptions.ObjectLostError) as error:
-            self._replace(actor, error)
-            return None
-        self._deaths = 0
-        return answer
+            return answer
+        except _MACHINE_LOST as error:
+            return Lost("pixels", str(error))
+        except exceptions.RayTaskError as error:
+            if isinstance(error.cause, (_MACHINE_LOST)):
+                return Lost("pixels", str(error.cause))
+            if isinstance(error.cause, IndexerError):
+                raise error.cause from None
+            # A GPU that has failed once fails for ever, until its process is gone.
+            self._kill(actor)
+            return self._replaced(actor, f"{type(error.cause).__name__}: {error.cause}")
+        except (exceptions.RayActorError, exceptions.OutOfMemoryError) as error:
+            return self._replaced(actor, f"its process died ({type(error).__name__})")
 
     def prepared(self, ref: Any) -> None:
         self.preparing.remove(ref)
@@ -148,25 +178,50 @@ class RayCluster:
         try:
             mode: Mode = ray.get(ref)
         except exceptions.RayTaskError as error:
-            raise error.cause from None
+            raise _own_error(error) from None
         except exceptions.RayActorError as error:
-            self._replace(actor, error)
+            self._count_failed_start(error)
+            self._replaced(actor, str(error))
             return
+        self._failed_starts = 0
         self.actors.append(actor)
         if self._mode is None:
             self._mode, self.batch_clips = mode, mode.batch_clips
             for _ in range(self._job.ray.actors[0] - 1):
-                self._prepare(self._add_actor(load=True))
+                self._prepare(self._add_actor())
 
     def grow(self) -> None:
-        if not self.preparing and len(self.actors) < self._job.ray.actors[1]:
-            self._prepare(self._add_actor(load=True))
+        if not self.preparing and len(self.actors) < self._most_actors:
+            self._prepare(self._add_actor())
 
-    def _add_actor(self, *, load: bool = False) -> int:
+    def shrink(self, actor: int) -> None:
+        if len(self.actors) > self._job.ray.actors[0]:
+            self.actors.remove(actor)
+            self._kill(actor)
+
+    def _load_first(self) -> ModelSpec:
+        while True:
+            first = self._add_actor(load=False)
+            try:
+                spec: ModelSpec = ray.get(self._handles[first].load.remote(), timeout=START_SECONDS)
+                break
+            except exceptions.RayTaskError as error:
+                raise _own_error(error) from None
+            except exceptions.GetTimeoutError as error:
+                raise ExecutionError(
+                    f"no process for the model could be started in {START_SECONDS:g} s: "
+                    f"the CPUs or GPUs that Ray has ({ray.cluster_resources()}) are all taken"  # type: ignore[no-untyped-call]
+                ) from error
+            except exceptions.RayActorError as error:
+                self._count_failed_start(error)
+        self._prepare(first)
+        return spec
+
+    def _add_actor(self, *, load: bool = True) -> int:
         number = next(self._numbers)
         remote: Any = ray.remote
         actor = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)(ModelWorker)
-        self._handles[number] = actor.remote(*self._model_arguments)
+        self._handles[number] = actor.remote(*self._model_arguments, gpu=self._gpus > 0)
         if load:
             self._handles[number].load.remote()
         return number
@@ -176,17 +231,24 @@ class RayCluster:
         self.preparing.append(ref)
         self._preparing_of[ref] = actor
 
-    def _replace(self, actor: int, error: Exception) -> None:
-        """A model died; Ray's own restart would come back without its weights."""
-        if actor not in self._handles:
-            return  # another call of the same actor brought the news already
-        del self._handles[actor]
-        if actor in self.actors:
-            self.actors.remove(actor)
-        self._deaths += 1
-        if self._deaths >= ACTOR_DEATHS_ALLOWED:
-            raise ExecutionError(f"the model's process died {self._deaths} times in a row: {error}") from error
-        self._prepare(self._add_actor(load=True))
+    def _replaced(self, actor: int, reason: str) -> Lost:
+        """Start another model for one that died; Ray's own restart would come back without its weights."""
+        if actor in self._handles:  # else another call of the same actor brought the news already
+            del self._handles[actor]
+            if actor in self.actors:
+                self.actors.remove(actor)
+            self._prepare(self._add_actor())
+        return Lost("model", reason)
+
+    def _kill(self, actor: int) -> None:
+        ray.kill(self._handles[actor])
+
+    def _count_failed_start(self, error: Exception) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= STARTS_ALLOWED:
+            raise ExecutionError(
+                f"the model's process died {self._failed_starts} times in a row before it was ready: {error}"
+            ) from error
 
 
 def _connect(job: Job) -> None:
@@ -203,16 +265,28 @@ def _connect(job: Job) -> None:
             )
         else:
             ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         raise ExecutionError(f"Ray could not be started or reached: {error}") from error
     finally:
         signal.signal(signal.SIGTERM, on_terminate)
 
 
-def _gpus_per_actor(job: Job, available: float) -> float:
+def _own_error(error: exceptions.RayTaskError) -> BaseException:
+    """What was raised in the other process, without Ray's wrapping if it is ours."""
+    return error.cause if isinstance(error.cause, IndexerError) else error
+
+
+def _decode_memory(memory_bytes: float, decoders: int) -> int:
+    least, most = DECODE_MEMORY_BYTES
+    return int(max(least, min(most, DECODE_MEMORY_SHARE * memory_bytes / decoders)))
+
+
+def _gpus_per_actor(job: Job, available: float) -> tuple[float, int]:
+    """GPUs for one model, and how many models there may be. Raises ConfigError for more than the cluster has."""
+    fewest, most = job.ray.actors
     wanted = job.ray.gpus_per_actor
-    if wanted == "auto":
-        return 1.0 if available else 0.0
-    if wanted > available:
-        raise ConfigError(f"ray.gpus_per_actor: {wanted:g} GPUs for one model, but Ray sees {available:g}; use auto or 0")
-    return float(wanted)
+    gpus = (1.0 if available else 0.0) if wanted == "auto" else float(wanted)
+    if gpus * fewest > available:
+        needed = f"{gpus:g} GPUs for one model" if fewest == 1 else f"{fewest} models with {gpus:g} GPUs each"
+        raise ConfigError(f"ray.gpus_per_actor: {needed}, but Ray sees {available:g}; use fewer, auto or 0")
+    return gpus, most if gpus == 0 else min(most, int(available / gpus))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.decode.unit import decode_unit
+from indexer.decode.unit import LastWord, decode_unit
 from indexer.decode.video import DecodeSettings
 from indexer.infer.models import ModelSpec, model_spec
 from indexer.infer.weights import Weights
-from indexer.records import ClipPack, Failure, Skipped, Unit, VideoEnd
+from indexer.records import ClipPack, Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 DECODE_NICENESS = 5
 """Decoding steps back where both want one core: a waiting model is what keeps everything else waiting."""
+RANGE_SECONDS = 600.0
+"""A longer video is cut into ranges of about this length: all workers share it, and a killed run loses one range, not all."""
+
+_unlimited_bytes: int | None = None
+"""What this process had before it opened its first video."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +58,22 @@ class Answer:
     seconds: float
 
 
-Announced = Started | PackHeader | VideoEnd | Failure | Skipped
+Announced = Started | PackHeader | LastWord
+
+
+def decode_process(unit: Unit, settings: DecodeSettings, memory_bytes: int) -> Iterator[NDArray[np.uint8] | Announced | None]:
+    """`decode_stream` in a process of its own, which may take `memory_bytes` more than it has now, and never touches a GPU."""
+    os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    _limit_memory(memory_bytes)
+    yield from decode_stream(unit, settings)
 
 
 def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.uint8] | Announced | None]:
-    """`decode_unit` for another process, two things for each item: the pixels of a pack (else None), then its header or word.
+    """`decode_unit` for somebody else, two things for each item: the pixels of a pack (else None), then its header or word.
 
     Pixels come first: a header that was received proves that the pixels before it are whole.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
     yield None
     yield Started.STARTED
     for item in decode_unit(unit, settings):
@@ -71,7 +85,22 @@ def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.u
             yield item
 
 
-def decode_settings(job: Job, spec: ModelSpec) -> DecodeSettings:
+def _limit_memory(memory_bytes: int) -> None:
+    """A file that makes its decoder ask for more gets a MemoryError, instead of taking the machine with it.
+
+    RLIMIT_DATA counts what a process has of its own, not the memory that it shares with Ray's object store.
+    """
+    global _unlimited_bytes
+    if _unlimited_bytes is None:
+        status = Path("/proc/self/status").read_text()
+        kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
+        _unlimited_bytes = 1024 * int(kilobytes)
+    limit = _unlimited_bytes + memory_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def decode_settings(job: Job, spec: ModelSpec, *, range_seconds: float = RANGE_SECONDS) -> DecodeSettings:
     """What decoding needs of a job."""
     return DecodeSettings(
         geometry=spec.geometry,
@@ -80,13 +109,19 @@ def decode_settings(job: Job, spec: ModelSpec) -> DecodeSettings:
         backend=job.decode.backend,
         max_pixels=job.decode.max_pixels,
         min_coverage=job.decode.min_coverage,
+        range_seconds=range_seconds,
     )
 
 
 class ModelWorker:
     """Holds the classifier of one process. Two steps, so that videos can be decoded while speeds are measured."""
 
-    def __init__(self, model: Model, sampling: Sampling, weights: Weights, labels: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, model: Model, sampling: Sampling, weights: Weights, labels: tuple[str, ...] | None, *, gpu: bool = True
+    ) -> None:
+        """With `gpu` false, one that is there is left alone."""
+        if not gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._model = model
         self._sampling = sampling
         self._weights = weights

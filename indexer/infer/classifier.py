@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,17 @@ class Classifier:
         """[n, T, H, W, 3] uint8 RGB -> softmax probabilities [n, classes] and embeddings [n, width], float32."""
         if frames.ndim != 5 or frames.shape[1:] != self._shape:
             raise ValueError(f"clips of shape {frames.shape[1:]} for a model that takes {self._shape}")
-        size = self.mode.batch_clips
+        while True:
+            try:
+                return self._predict(frames, self.mode.batch_clips)
+            except torch.OutOfMemoryError:
+                if self.mode.batch_clips == 1:
+                    raise
+            # Somebody else may share this GPU. The smaller batch stays: memory that was short once will be again.
+            torch.cuda.empty_cache()
+            self.mode = replace(self.mode, batch_clips=self.mode.batch_clips // 2)
+
+    def _predict(self, frames: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         probabilities, embeddings = [], []
         for first in range(0, len(frames), size):
             batch = frames[first : first + size]

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 def summarise(
     end: VideoEnd, predictions: Sequence[Prediction], *, labels: Sequence[str], top_k: int, min_score: float
 ) -> IndexedVideo:
-    """All predictions of a video, in any order, and its VideoEnd -> its segments.
+    """All predictions of a video (or a range of one), in any order, and its VideoEnd -> its segments.
 
     A segment's scores and embedding are the means over its clips. It keeps its `top_k` best labels with at least `min_score`.
     Raises ModelNaN if the model answered with anything but numbers.
     """
+    if not end.segments:
+        return IndexedVideo(end.video, end.info, (), end.warnings)
     ordered = sorted(predictions, key=lambda prediction: prediction.first_clip)
     probabilities = np.concatenate([prediction.probabilities for prediction in ordered])
     embeddings = np.concatenate([prediction.embeddings for prediction in ordered])

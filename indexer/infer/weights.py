@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
@@ -31,6 +31,11 @@ class Weights:
     path: str | None
     sha256: str
     """Hex; `random-<seed>` for random weights."""
+    content: bytes | None = None
+    """The file itself, for a machine that does not have it."""
+
+    def with_content(self) -> Weights:
+        return self if self.path is None else replace(self, content=Path(self.path).read_bytes())
 
 
 def weights_identity(model: Model) -> str:
@@ -85,17 +90,19 @@ def cache_path(entry: ModelEntry) -> Path:
 
 def load_state(weights: Weights) -> dict[str, Any]:
     """The state dict in a .pth (tensors only, never code) or .safetensors file. Raises WeightsError. Imports torch."""
+    import io
     import pickle
 
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     assert weights.path is not None
     try:
         if weights.path.endswith(".safetensors"):
-            return dict(load_file(weights.path))
-        content = torch.load(weights.path, map_location="cpu", weights_only=True)
+            return dict(load_file(weights.path) if weights.content is None else load(weights.content))
+        file = weights.path if weights.content is None else io.BytesIO(weights.content)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, SafetensorError, EOFError, ValueError) as error:
         # A cut file and a file that wants to run code both end here; neither is ever loaded another way.
         raise WeightsError(f"{weights.path} cannot be loaded as weights: {str(error).splitlines()[0]}") from error

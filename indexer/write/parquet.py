@@ -25,8 +25,12 @@ def write_part(videos: Sequence[IndexedVideo], storage: Storage, *, recipe: Reci
     `sequence` counts the parts of a run. The random end of the name keeps a repeated attempt, or a run that is thought
     dead and is not, from ever touching a file that exists.
     """
-    table = to_table(videos, recipe=recipe, run_id=run_id)
     name = f"parts/part-{run_id:06d}-{sequence:04d}-{uuid.uuid4().hex[:8]}.parquet"
+    return write_table(to_table(videos, recipe=recipe, run_id=run_id), storage, name)
+
+
+def write_table(table: pa.Table, storage: Storage, name: str) -> Part:
+    """Write rows of the part schema to a new file. OutputError if that fails; then there is no file."""
     with storage.create(name) as file:
         measured = _Measured(file)
         pq.write_table(

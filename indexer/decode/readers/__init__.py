@@ -6,7 +6,7 @@ reader refuses the file (`ReaderRefused`). To add one, write its module and name
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.decode.preprocess import Sampler
@@ -22,6 +22,11 @@ TIME_TOLERANCE_SECONDS = 0.0005
 
 class Reader(Protocol):
     """Reads one video once, forwards."""
+
+    @property
+    def key_times(self) -> Sequence[float]:
+        """Ascending times in seconds that it can go to without decoding what lies before; empty if it must read on."""
+        ...
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
         """One picture [h, w, 3] for each of the ascending `times` (seconds): the last frame whose time is <= the wanted one.
@@ -50,12 +55,15 @@ def hold_limit(fps: float) -> float:
     return max(5.0, 3.0 / fps)
 
 
-def open_reader(backend: str, video: OpenVideo, sampler: Sampler) -> Reader:
-    """`backend` is `auto`, `pyav` or `decord`, as decode.backend in the job file."""
+def open_reader(backend: str, video: OpenVideo, sampler: Sampler, *, must_seek: bool = False) -> Reader:
+    """`backend` is `auto`, `pyav` or `decord`, as decode.backend in the job file.
+
+    With `must_seek`, it raises RangeLost where it would have to read the file from its start to find a wanted time.
+    """
     if backend == "decord":
         from indexer.decode.readers.decord import DecordReader
 
         return DecordReader(video, sampler)
     from indexer.decode.readers.pyav import PyavReader
 
-    return PyavReader(video, sampler)
+    return PyavReader(video, sampler, must_seek=must_seek)

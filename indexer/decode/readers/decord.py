@@ -40,6 +40,7 @@ class DecordReader:
             raise ReaderRefused(f"decord cannot open it: {str(error).splitlines()[0]}") from error
         _check_agreement(self._reader, self._times)
         self._ended = False
+        self.key_times: tuple[float, ...] = ()
         self.quarter_turns = 0
 
     @property

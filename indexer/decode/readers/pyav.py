@@ -14,6 +14,7 @@ import av.error
 from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo, open_container
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
+from indexer.errors import RangeLost
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -38,13 +39,14 @@ _HDR_TRANSFERS = (16, 18)
 class PyavReader:
     """See `Reader` for the contract."""
 
-    def __init__(self, video: OpenVideo, sampler: Sampler) -> None:
+    def __init__(self, video: OpenVideo, sampler: Sampler, *, must_seek: bool = False) -> None:
         self._video = video
+        self._must_seek = must_seek
         self._sampler = sampler
         self._stream = video.stream
         self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
         self._clock = _FrameClock(video)
-        self._key_times = self._load_index()
+        self.key_times = self._load_index()
         self._frames = self._decode()
         self._end: float | None = None
         self._ended = False
@@ -120,6 +122,8 @@ class PyavReader:
             self._clock.note(packet)
             try:
                 frames = packet.decode()
+            except av.error.MemoryError:
+                raise MemoryError("the decoder ran out of memory") from None
             except av.error.FFmpegError:
                 self.decode_errors += 1
                 continue
@@ -147,8 +151,8 @@ class PyavReader:
 
     def _worth_seeking(self, position: float, wanted: float) -> bool:
         """Whether a key frame lies well ahead of `position`, and still at or before the wanted time."""
-        place = bisect_right(self._key_times, wanted)
-        return place > 0 and self._key_times[place - 1] > position + SEEK_GAIN_SECONDS
+        place = bisect_right(self.key_times, wanted)
+        return place > 0 and self.key_times[place - 1] > position + SEEK_GAIN_SECONDS
 
     def _seek(self, wanted: float) -> TimedFrame | None:
         """Go to a key frame shown at or before `wanted` and return it.
@@ -171,7 +175,9 @@ class PyavReader:
             if timed is not None and timed[0] <= wanted + TIME_TOLERANCE_SECONDS:
                 self._end = self._end_of(timed)
                 return timed
-        self._key_times = []
+        if self._must_seek:
+            raise RangeLost("its index of key frames leads nowhere")
+        self.key_times = []
         self._rewind()
         self._clock.reset()
         self._frames = self._decode()

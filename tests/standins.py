@@ -1,0 +1,202 @@
+"""Decoders and models that misbehave, or are quick, on command. Worker processes install one when they import its place.
+
+archive.run_on_ray(MODEL_DIES_ONCE, ...)        see `Customised`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+VARIABLE = "INDEXER_TEST_STANDIN"
+
+BLACK, WHITE = "black.mp4", "white.mp4"
+"""Videos of one colour, which a model can tell from all others."""
+
+
+def install() -> None:
+    """Called by `sitecustomize` in every Python process of a test: wait for the module that the stand-in changes."""
+    name = os.environ.get(VARIABLE)
+    if name:
+        for standin, module in STANDINS[name]:
+            sys.meta_path.insert(0, _AfterImport(module, standin))
+
+
+class _AfterImport(MetaPathFinder):
+    def __init__(self, module: str, standin: Callable[[], None]) -> None:
+        self._module = module
+        self._standin = standin
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        if fullname != self._module:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        assert spec is not None
+        assert spec.loader is not None
+        load = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            load(module)
+            self._standin()
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def decoders_misbehave() -> None:
+    """Each video does what its name says."""
+    from indexer.decode import unit
+
+    real = unit.decode_video
+    hoard: list[np.ndarray[Any, Any]] = []
+
+    def decode_video(listed: Any, path: str, *arguments: Any, **options: Any) -> Iterator[Any]:
+        match Path(path).stem:
+            case "segfault":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "hang":
+                ctypes.PyDLL(None).sleep(600)  # in C, with the GIL held
+            case "odd":
+                raise RuntimeError("odd file")
+            case "hoard":
+                while True:
+                    hoard.append(np.ones(64 << 20, np.uint8))
+            case "killed" if not once("killed"):
+                os.kill(os.getpid(), signal.SIGKILL)
+        yield from real(listed, path, *arguments, **options)
+
+    unit.decode_video = decode_video
+
+
+def decoding_takes_a_second() -> None:
+    """A video. Whoever decodes on the machine that is called `second` says so in a file of that name."""
+    from indexer.decode import unit
+
+    real = unit.decode_video
+
+    def decode_video(*arguments: Any, **options: Any) -> Iterator[Any]:
+        if os.environ.get("INDEXER_TEST_NODE") == "second":
+            once("second")
+        time.sleep(1)
+        yield from real(*arguments, **options)
+
+    unit.decode_video = decode_video
+
+
+def model_dies_once() -> None:
+    """In its third batch."""
+    _before_each_batch(
+        lambda number, clips: os.kill(os.getpid(), signal.SIGKILL) if number == 3 and not once("died") else None
+    )
+
+
+def model_cannot_take_some() -> None:
+    """It dies of black clips and gives NaN for white ones."""
+    import torch
+
+    def judge(number: int, clips: Any) -> Any:
+        means = clips.mean(dim=(1, 2, 3, 4))
+        if (means < -1.5).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.where((means > 2.0)[:, None, None, None, None], torch.nan, clips)
+
+    _before_each_batch(judge)
+
+
+def model_never_starts() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def model_is_slow() -> None:
+    """A network of a few multiplications in the place of r3d_18, which sleeps 10 ms a clip."""
+    from indexer.infer import network
+
+    network.get_model = lambda *_, num_classes, **__: _tiny(num_classes, seconds=0.01)  # type: ignore[assignment]
+
+
+def spilling_is_noted() -> None:
+    """What Ray's log says of objects that it wrote to disk because its store was full, in a file `spilled`."""
+    from indexer.execute import ray
+
+    real = ray.RayCluster.stop
+
+    def stop(cluster: Any) -> None:
+        from ray._private.worker import global_worker
+
+        log = Path(global_worker.node.get_logs_dir_path(), "raylet.out").read_text()
+        lines = [line for line in log.splitlines() if "Spilled " in line]
+        Path(os.environ["INDEXER_TEST_FOLDER"], "spilled").write_text("\n".join(lines))
+        real(cluster)
+
+    ray.RayCluster.stop = stop  # type: ignore[method-assign]
+
+
+def _tiny(classes: int, *, seconds: float) -> Any:
+    import torch
+
+    class Tiny(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.widen = torch.nn.Linear(3, 512)
+            self.fc = torch.nn.Linear(512, classes)
+
+        def forward(self, clips: Any) -> Any:
+            time.sleep(seconds * len(clips))
+            return self.fc(self.widen(clips.float().mean(dim=(2, 3, 4))))
+
+    return Tiny()
+
+
+def _before_each_batch(do: Any) -> None:
+    from indexer.infer import network
+
+    real = network.build_network
+    batches: list[int] = []
+
+    def build_network(*arguments: Any) -> Any:
+        built = real(*arguments)
+
+        def before(_: Any, inputs: tuple[Any, ...]) -> Any:
+            batches.append(1)
+            changed = do(len(batches), inputs[0])
+            return None if changed is None else (changed,)
+
+        built.register_forward_pre_hook(before)
+        return built
+
+    network.build_network = build_network
+
+
+def once(name: str) -> bool:
+    """Whether this was asked before, by any process of the test."""
+    path = Path(os.environ["INDEXER_TEST_FOLDER"], name)
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    return False
+
+
+STANDINS = {
+    "decoders_misbehave": [(decoders_misbehave, "indexer.decode.unit")],
+    "decoding_takes_a_second": [(decoding_takes_a_second, "indexer.decode.unit")],
+    "model_dies_once": [(model_dies_once, "indexer.infer.network")],
+    "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
+    "model_never_starts": [(model_never_starts, "indexer.infer.network")],
+    "model_is_slow": [(model_is_slow, "indexer.infer.network"), (spilling_is_noted, "indexer.execute.ray")],
+}

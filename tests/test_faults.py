@@ -1,0 +1,114 @@
+"""Faults on a real Ray: each costs its own video at most, and what is left equals an undisturbed run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from indexer.config import Model, Sampling
+from indexer.infer.classifier import Classifier
+from indexer.infer.models import model_spec
+from indexer.infer.modes import Mode
+from indexer.infer.network import build_network
+from indexer.infer.weights import Weights
+from tests.archives import Customised, failures, five_videos, last_event
+from tests.standins import BLACK, WHITE
+from tests.videos import write_video
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Customised:
+    return five_videos(Customised(tmp_path))
+
+
+def undisturbed(archive: Customised) -> list[Any]:
+    archive.run(local=True, output={"uri": "undisturbed"})
+    return archive.dump()
+
+
+def indexed(archive: Customised) -> list[Any]:
+    return [row for row in archive.dump() if row["rows"]]
+
+
+def test_decoders_that_misbehave_cost_their_videos_only(archive: Customised) -> None:
+    archive.add("killed.mp4", first=3)
+    expected = [row for row in undisturbed(archive) if row["rows"]]
+    for name in ("segfault", "abort", "hang", "odd", "hoard"):
+        archive.add(f"{name}.mp4")
+    ended = archive.run_with("decoders_misbehave", output={"uri": "index"}, decode={"timeout": "20s"})
+    assert ended.returncode == 3, ended.stderr
+    assert failures(ended) == {
+        "segfault": "E_DECODER_CRASH",
+        "abort": "E_DECODER_CRASH",
+        "hang": "E_TIMEOUT",
+        "odd": "E_CORRUPT",
+        "hoard": "E_OUT_OF_MEMORY",
+        "bad": "E_NOT_MEDIA",
+    }
+    assert last_event(ended)["videos"] == {
+        "found": 12, "indexed": 6, "unchanged": 0, "failed": 6, "skipped": 0, "gone": 0, "left": 0,
+    }  # fmt: skip
+    assert indexed(archive) == expected
+
+
+def test_a_model_that_dies_is_replaced_and_its_batch_done_again(archive: Customised) -> None:
+    expected = undisturbed(archive)
+    ended = archive.run_with("model_dies_once", output={"uri": "index"})
+    assert ended.returncode == 3, ended.stderr
+    assert archive.remembers("model_dies_once", "died")
+    assert archive.dump() == expected
+
+
+def test_a_video_that_kills_the_model_or_makes_it_answer_nan_is_found_out(archive: Customised) -> None:
+    expected = [row for row in undisturbed(archive) if row["rows"]]
+    for name, level in ((BLACK, 0), (WHITE, 255)):
+        write_video(archive.videos / name, picture=lambda _, level=level: np.full((240, 320, 3), level, np.uint8))
+    ended = archive.run_with("model_cannot_take_some", output={"uri": "index"})
+    assert ended.returncode == 3, ended.stderr
+    assert failures(ended) == {"black": "E_MODEL_CRASH", "white": "E_MODEL_NAN", "bad": "E_NOT_MEDIA"}
+    assert indexed(archive) == expected
+
+
+def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customised) -> None:
+    ended = archive.run_with("model_never_starts")
+    assert (ended.returncode, last_event(ended)["event"]) == (1, "run_failed")
+    assert "the model's process died 3 times in a row before it was ready" in last_event(ended)["message"]
+    assert "Traceback" not in ended.stderr
+    assert archive.dump() == []
+
+
+def test_out_of_memory_on_the_gpu_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sampling = Model(name="r3d_18", weights="random"), Sampling(frames=2)
+    spec = model_spec(model, sampling, None)
+    network = build_network(spec, Weights(None, "random-0"))
+    clips = np.random.default_rng(0).integers(0, 256, (5, 2, 112, 112, 3), dtype=np.uint8)
+    alone = Classifier(spec, network, precision="fp32", mode=Mode("fp32", False, 1)).predict(clips)
+
+    sizes: list[int] = []
+
+    def scarce(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError
+
+    network.register_forward_pre_hook(scarce)
+    classifier = Classifier(spec, network, precision="fp32", mode=Mode("fp32", False, 8))
+    probabilities, embeddings = classifier.predict(clips)
+    assert sizes == [8, 4, 2, 2, 2]
+    assert classifier.mode.batch_clips == 2
+    np.testing.assert_allclose(probabilities, alone[0], atol=1e-6)
+    np.testing.assert_allclose(embeddings, alone[1], atol=1e-4)
+
+
+def test_nothing_spills_when_the_model_is_slower_than_decoding(tmp_path: Path) -> None:
+    archive = Customised(tmp_path)
+    archive.settings["sampling"] = {"segment": "200ms"}
+    first = archive.add("v0.mp4")
+    for number in range(1, 60):
+        (archive.videos / f"v{number}.mp4").write_bytes(first.read_bytes())
+    ended = archive.run_with("model_is_slow", ray={"object_store": "80M"})
+    assert ended.returncode == 0, ended.stderr
+    assert (archive.folder / "memory" / "model_is_slow" / "spilled").read_text() == ""
+    assert last_event(ended)["clips"] == 600  # 360 MB of pixels through a store of 80 MB

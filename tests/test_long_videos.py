@@ -1,0 +1,158 @@
+"""A long video is decoded in ranges by many workers; what comes out is what one worker would have found."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.decode.sampling import MAX_RUN_UP_SECONDS, segment_bounds, split_ranges
+from tests.archives import Archive
+from tests.videos import pattern, write_video
+
+MINUTES = 20
+SEGMENTS = 120
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty minutes at 5 frames a second, a key frame every 4 s."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    pictures = [pattern(number, width=64, height=48) for number in range(28)]
+    return write_video(
+        path, frames=MINUTES * 300, fps=5, width=64, height=48, gop=20, picture=lambda number: pictures[number // 9 % 28]
+    )
+
+
+@pytest.fixture
+def archive(tmp_path: Path, long_video: Path) -> Archive:
+    archive = Archive(tmp_path)
+    archive.settings["sampling"] = {"segment": "10s", "frames": 2}
+    shutil.copy2(long_video, archive.videos)
+    return archive
+
+
+def stored(archive: Archive, index: str = "index") -> list[object]:
+    """Every row of every part, embeddings and all."""
+    return [row for part in sorted((archive.folder / index / "parts").glob("*")) for row in pq.read_table(part).to_pylist()]
+
+
+def staged(archive: Archive) -> list[Path]:
+    return sorted((archive.folder / "index" / "staging").glob("*"))
+
+
+@pytest.mark.parametrize("range_seconds", [60, 600])
+def test_rows_are_the_same_however_a_video_is_split(archive: Archive, range_seconds: float) -> None:
+    archive.run(range_seconds=1e9)
+    whole, dump = stored(archive), archive.dump()
+    assert len(whole) == SEGMENTS
+    heard = archive.run(range_seconds=range_seconds, output={"uri": "index2"})
+    assert heard.videos["indexed"] == 1
+    assert stored(archive, "index2") == whole
+    assert archive.dump() == dump
+
+
+def interrupt_at(share: float, archive: Archive, ranges: int) -> Callable[[], bool]:
+    return lambda: len(staged(archive)) >= share * ranges
+
+
+def test_a_killed_run_leaves_only_the_unfinished_ranges_to_the_next(archive: Archive) -> None:
+    killed = archive.run(range_seconds=60, stopped=interrupt_at(0.8, archive, MINUTES))
+    assert (killed.ended, killed.videos["left"]) == ("stopped", 1)
+    assert archive.dump()[0]["rows"] == []
+    assert len(staged(archive)) == 16
+    again = archive.run(range_seconds=60)
+    assert again.tally is not None
+    assert 200 <= again.tally.decoded_seconds <= 300  # 4 or 5 of 20 minutes
+    assert (again.ended, again.tally.video_seconds) == ("complete", 1200)
+    assert staged(archive) == []
+    rows, dump = stored(archive), archive.dump()
+    archive.run(range_seconds=1e9, output={"uri": "index2"})
+    assert (stored(archive, "index2"), archive.dump()) == (rows, dump)
+
+
+def test_what_is_staged_of_other_bytes_or_settings_or_damaged_is_not_used(archive: Archive) -> None:
+    archive.run(range_seconds=60, stopped=interrupt_at(0.5, archive, MINUTES))
+    staged(archive)[0].write_bytes(b"damaged")
+    changed = archive.run(range_seconds=60, stopped=interrupt_at(0.6, archive, MINUTES), sampling={"frames": 3})
+    assert changed.tally is not None
+    assert changed.tally.decoded_seconds >= 120
+    again = archive.run(range_seconds=60, sampling={"frames": 2})
+    assert again.tally is not None
+    assert 660 <= again.tally.decoded_seconds <= 720  # ten minutes, and the damaged one
+    assert len(stored(archive)) == SEGMENTS
+
+
+def test_a_file_without_an_index_of_key_frames_is_done_whole(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("v.ts", frames=500)
+    heard = archive.run(range_seconds=2)
+    assert (heard.ended, len(stored(archive))) == ("complete", 20)
+
+
+def index_first(path: Path, to: Path) -> Path:
+    """The same MP4 with its index before its frames, so that a cut leaves the index whole."""
+    with av.open(str(path)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return to
+
+
+def test_a_long_file_that_ends_too_early_is_done_whole(archive: Archive) -> None:
+    path = index_first(archive.videos / "long.mp4", archive.videos / "cut.mp4")
+    (archive.videos / "long.mp4").unlink()
+    with av.open(str(path)) as container:
+        cut = next(packet.pos for packet in container.demux(video=0) if packet.pts and packet.pts * packet.time_base >= 700)
+    assert cut is not None
+    os.truncate(path, cut)
+    heard = archive.run(range_seconds=1e9)
+    assert heard.tally is not None
+    assert heard.tally.warnings == {"W_TRUNCATED": 1}
+    whole, dump = stored(archive), archive.dump()
+    assert len(whole) == 70
+    archive.run(range_seconds=60, output={"uri": "index2"})
+    assert (stored(archive, "index2"), archive.dump()) == (whole, dump)
+    assert list((archive.folder / "index2" / "staging").glob("*")) == []
+
+
+def bounds(seconds: float, segment: float) -> list[tuple[float, float]]:
+    return segment_bounds(0.0, seconds, segment)
+
+
+def test_ranges_are_cut_where_a_key_frame_is_near() -> None:
+    segments = bounds(100, 10)
+    every_five = [float(t) for t in range(0, 100, 5)]
+    assert split_ranges(segments, every_five, 30) == ((0, 3), (3, 6), (6, 10))
+    assert split_ranges(segments, every_five, 50) == ((0, 5), (5, 10))
+    assert split_ranges(segments, every_five, 80) == ()
+    assert split_ranges(segments, [0.0, 55.0], 20) == ((0, 2), (2, 6), (6, 8), (8, 10))
+    assert split_ranges(segments, [], 30) == ()
+
+
+@given(
+    st.floats(1, 5000),
+    st.floats(0.5, 60),
+    st.lists(st.floats(0, 5000), max_size=40),
+    st.floats(1, 900),
+)
+def test_ranges_tile_all_segments_and_start_near_a_key_frame(
+    seconds: float, segment: float, keys: list[float], range_seconds: float
+) -> None:
+    segments, keys = bounds(seconds, segment), sorted(keys)
+    ranges = split_ranges(segments, keys, range_seconds)
+    if not ranges:
+        return
+    assert [number for first, stop in ranges for number in range(first, stop)] == list(range(len(segments)))
+    for first, _ in ranges[1:]:
+        start = segments[first][0]
+        assert any(0 <= start - key <= MAX_RUN_UP_SECONDS for key in keys)
+    for first, stop in ranges[:-1]:
+        assert segments[stop][0] - segments[first][0] >= range_seconds
