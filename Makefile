@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types bench format lock schemas clean
+.PHONY: demo test lint types bench soak format lock schemas clean
 
 demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
@@ -21,6 +21,9 @@ types: $(READY)
 
 bench: $(READY)  ## timings; never part of the tests
 	$(BIN)/python -m benchmarks
+
+soak: $(READY)  ## kill runs at random moments, N times, and compare with an undisturbed run
+	$(BIN)/python -m tests.soak $(or $(N),100)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,6 @@ What a killed run loses is what was not committed yet: at most COMMIT_SECONDS of
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -164,7 +163,7 @@ class _Work:
                 claim(self._engine, self._run, self._job.source.uri, videos)
 
     def _process(self, executor: Executor, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> None:
-        units = _until(options.deadline, plan_units(work, workers=os.cpu_count() or 1))
+        units = _until(options.deadline, plan_units(work, workers=executor.workers))
         try:
             for outcome in executor.process(units, self._staging, stopped=stopped):
                 if outcome is not None:

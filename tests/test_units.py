@@ -36,7 +36,7 @@ def test_large_videos_alone_and_first_small_ones_together() -> None:
 
 
 def test_no_worker_is_idle_for_the_sake_of_bundles() -> None:
-    assert sizes(plan_units(videos(*[MB] * 100), workers=1)) == [[MB] * 16] * 6 + [[MB] * 4]
+    assert sizes(plan_units(videos(*[MB] * 100), workers=1)) == [[MB] * 25] * 4
     assert sizes(plan_units(videos(*[MB] * 100), workers=8)) == [[MB] * 3] * 33 + [[MB]]
     assert sizes(plan_units(videos(*[MB] * 63), workers=8)) == [[MB]] * 63
     assert sizes(plan_units(videos(3, 2, 1), workers=100)) == [[3], [2], [1]]

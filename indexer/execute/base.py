@@ -32,6 +32,11 @@ class Executor(Protocol):
         """
         ...
 
+    @property
+    def workers(self) -> int:
+        """How many units can be at work at once. Known after `start`."""
+        ...
+
     def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
         """One outcome for every video of `units`, in any order, each as soon as it is known.
 

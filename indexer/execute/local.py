@@ -35,6 +35,10 @@ class LocalExecutor:
         self._spec = self._model.load()
         return self._spec.labels
 
+    @property
+    def workers(self) -> int:
+        return 1
+
     def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
         settings = decode_settings(self._job, self._spec, range_seconds=self._range_seconds)
         cluster = ThisProcess(self._model, self._job.ray.object_store)

@@ -60,6 +60,10 @@ class RayExecutor:
         self._spec = self._cluster.start()
         return self._spec.labels
 
+    @property
+    def workers(self) -> int:
+        return self._cluster.decode_slots
+
     def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
         settings = decode_settings(self._job, self._spec)
         scheduler = Scheduler(self._job, self._cluster, self.meter, self._spec, settings, units, staging)

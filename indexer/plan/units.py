@@ -13,7 +13,7 @@ from indexer.records import Unit, Video
 UNITS_PER_WORKER = 4
 
 
-def plan_units(videos: Iterable[Video], *, workers: int, most_videos: int = 16, most_bytes: int = 32_000_000) -> list[Unit]:
+def plan_units(videos: Iterable[Video], *, workers: int, most_videos: int = 64, most_bytes: int = 32_000_000) -> list[Unit]:
     """Every video in exactly one unit, largest first; the same videos always give the same units.
 
     A unit has at most `most_videos` videos and `most_bytes` bytes, or is one larger video. There are at least

@@ -1,0 +1,104 @@
+"""Kills runs at random moments, lets them finish, and compares with an undisturbed run. `make soak N=100` does it N times.
+
+    python -m tests.soak 100 [--seed 1234] [--ray]
+
+A seed that fails is printed, and can be given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.archives import Archive
+from tests.dump import assert_sound, live_rows, live_rows_of_parts
+from tests.videos import pattern, write_video
+
+MOST_KILLS = 3
+
+
+class Soak:
+    """One archive, its undisturbed index, and as many disturbed ones as wanted."""
+
+    def __init__(self, folder: Path, *, local: bool) -> None:
+        self._archive = Archive(folder)
+        self._options = ["--local"] if local else []
+        for number in range(6):
+            self._archive.add(f"v{number}.mp4", first=number * 9, frames=40 + 30 * number)
+        (self._archive.videos / "bad.mp4").write_text("no video")
+        small = [pattern(number, width=64, height=48) for number in range(28)]
+        write_video(
+            self._archive.videos / "long.mp4",
+            frames=1300, fps=1, width=64, height=48, gop=5, picture=lambda number: small[number % 28],
+        )  # fmt: skip
+        self._job = self._archive.write_job(sampling={"segment": "10s", "frames": 2})
+        began = time.monotonic()
+        assert self._run() == 3
+        self.seconds = time.monotonic() - began
+        self._expected = self._archive.dump()
+
+    def disturbed(self, seed: int) -> int:
+        """Start from nothing, kill one to three times, finish, compare. Gives the number of kills that hit."""
+        dice = random.Random(seed)
+        shutil.rmtree(self._archive.folder / "index")
+        hits = sum(self._killed(dice.uniform(0.1, 1.0) * self.seconds) for _ in range(dice.randint(1, MOST_KILLS)))
+        code = self._run()
+        assert code == 3, f"seed {seed}: the run after the kills ended with {code}"
+        assert self._archive.dump() == self._expected, f"seed {seed}: another index than undisturbed"
+        database = f"sqlite:///{self._archive.folder}/index/catalog.db"
+        assert_sound(database)
+        assert live_rows(database) == live_rows_of_parts(database, self._archive.folder / "index"), f"seed {seed}"
+        assert not list((self._archive.folder / "index").glob("staging/*")), f"seed {seed}: something stays staged"
+        return hits
+
+    def _start(self) -> subprocess.Popen[Any]:
+        command = [sys.executable, "-m", "indexer", "run", str(self._job), *self._options]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def _run(self) -> int:
+        return self._start().wait(timeout=300)
+
+    def _killed(self, after_seconds: float) -> bool:
+        run = self._start()
+        try:
+            run.wait(timeout=after_seconds)
+            return False
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+            return True
+        finally:
+            # What Ray leaves for a minute when its driver is killed; it can hold nothing of ours any more.
+            for pid in subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True, text=True).stdout.split():
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--ray", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        soak = Soak(Path(folder), local=not arguments.ray)
+        print(f"undisturbed: {soak.seconds:.1f} s; seeds from {arguments.seed}", flush=True)
+        hits = 0
+        for number in range(arguments.rounds):
+            hits += soak.disturbed(arguments.seed + number)
+            print(f"seed {arguments.seed + number}: equal ({hits} kills so far)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
