@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("preprocessing", "whole_run")
+BENCHMARKS = ("preprocessing", "whole_run", "driver")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -119,7 +119,7 @@ class Archive:
         """`indexer WORDS` as a process of its own; `script` runs instead of the program's entry point."""
         program = [sys.executable, *(["-m", "indexer"] if script is None else [str(script)])]
         return subprocess.run(
-            [*program, *words], cwd=self.folder, env=os.environ | environment, capture_output=True, text=True, timeout=240
+            [*program, *words], cwd=self.folder, env=os.environ | environment, capture_output=True, text=True, timeout=600
         )
 
     def search(self, words: str, *options: str) -> dict[str, Any]:

@@ -84,14 +84,13 @@ def decoders_misbehave() -> None:
 
 
 def decoding_takes_a_second() -> None:
-    """A video. Whoever decodes on the machine that is called `second` says so in a file of that name."""
+    """A video. Whoever decodes says so, in a file that is called like the machine, or `decoding`."""
     from indexer.decode import unit
 
     real = unit.decode_video
 
     def decode_video(*arguments: Any, **options: Any) -> Iterator[Any]:
-        if os.environ.get("INDEXER_TEST_NODE") == "second":
-            once("second")
+        once(os.environ.get("INDEXER_TEST_NODE", "decoding"))
         time.sleep(1)
         yield from real(*arguments, **options)
 
@@ -120,6 +119,46 @@ def model_cannot_take_some() -> None:
 
 def model_never_starts() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def nothing_takes_time() -> None:
+    """Videos are their names: v<number>-<packs>.mp4 gives so many packs of one clip, at once."""
+    from indexer.decode import unit
+    from indexer.records import ClipPack, MediaInfo, SegmentSpan, VideoEnd
+
+    def decode_video(video: Any, path: str, settings: Any, *_: Any, **__: Any) -> Iterator[Any]:
+        packs = int(Path(path).stem.partition("-")[2])
+        height, width = settings.geometry.crop
+        clip = np.zeros((1, settings.geometry.frames, height, width, 3), np.uint8)
+        for number in range(packs):
+            yield ClipPack(video, number, clip)
+        spans = tuple(SegmentSpan(float(number), number + 1.0, 1) for number in range(packs))
+        yield VideoEnd(video, MediaInfo(0.0, float(packs), width, height, "none", 25.0), spans, (), 0.0, 0.0)
+
+    unit.decode_video = decode_video
+
+
+def model_is_quick() -> None:
+    from indexer.infer import network
+
+    network.get_model = lambda *_, num_classes, **__: _tiny(num_classes, seconds=0.0)  # type: ignore[assignment]
+
+
+def driver_is_measured() -> None:
+    """Its CPU seconds and largest size, when the work is done, in a file `driver`."""
+    import resource
+
+    from indexer.execute import ray
+
+    real = ray.RayCluster.stop
+
+    def stop(cluster: Any) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        figures = f"{used.ru_utime + used.ru_stime} {used.ru_maxrss * 1024}"
+        Path(os.environ["INDEXER_TEST_FOLDER"], "driver").write_text(figures)
+        real(cluster)
+
+    ray.RayCluster.stop = stop  # type: ignore[method-assign]
 
 
 def model_is_slow() -> None:
@@ -198,5 +237,10 @@ STANDINS = {
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],
+    "nothing_takes_time": [
+        (nothing_takes_time, "indexer.decode.unit"),
+        (model_is_quick, "indexer.infer.network"),
+        (driver_is_measured, "indexer.execute.ray"),
+    ],
     "model_is_slow": [(model_is_slow, "indexer.infer.network"), (spilling_is_noted, "indexer.execute.ray")],
 }

@@ -51,9 +51,10 @@ def test_weights_that_do_not_fit_are_told_plainly_through_ray(archive: Archive) 
     assert archive.dump() == []
 
 
-def test_ctrl_c_on_ray_leaves_no_process_behind(archive: Archive) -> None:
-    for number in range(8):
-        archive.add(f"more{number}.mp4", first=number, frames=500)
+@pytest.mark.parametrize(("number", "send", "code"), [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)])
+def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number: int, send: Any, code: int) -> None:
+    for count in range(8):
+        archive.add(f"more{count}.mp4", first=count, frames=500)
     job = archive.write_job(sampling={"segment": "200ms", "frames": 8})
     run = subprocess.Popen(
         [sys.executable, "-m", "indexer", "run", str(job)], stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -62,9 +63,9 @@ def test_ctrl_c_on_ray_leaves_no_process_behind(archive: Archive) -> None:
     for line in run.stderr:
         if "videos found" in line:
             break
-    os.killpg(run.pid, signal.SIGINT)
+    send(run.pid, number)  # Ctrl-C reaches all processes of a terminal, a service manager's signal the first one
     run.communicate(timeout=30)
-    assert run.returncode == 130
+    assert run.returncode == code
     assert still_running(run.pid, patience_seconds=10) == []
 
 

@@ -1,5 +1,10 @@
 """Faults on a real Ray: each costs its own video at most, and what is left equals an undisturbed run."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,7 @@ from indexer.infer.models import model_spec
 from indexer.infer.modes import Mode
 from indexer.infer.network import build_network
 from indexer.infer.weights import Weights
-from tests.archives import Customised, failures, five_videos, last_event
+from tests.archives import Customised, failures, five_videos, last_event, still_running
 from tests.standins import BLACK, WHITE
 from tests.videos import write_video
 
@@ -77,6 +82,24 @@ def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customi
     assert "the model's process died 3 times in a row before it was ready" in last_event(ended)["message"]
     assert "Traceback" not in ended.stderr
     assert archive.dump() == []
+
+
+def test_a_ray_that_dies_ends_the_run_and_the_next_one_completes_it(archive: Customised) -> None:
+    expected = undisturbed(archive)
+    job = archive.write_job(output={"uri": "index"})
+    run = subprocess.Popen(
+        [sys.executable, "-m", "indexer", "run", str(job)],
+        env=os.environ | archive.environment("decoding_takes_a_second"), stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + 60
+    while not archive.remembers("decoding_takes_a_second", "decoding") and time.monotonic() < give_up:
+        time.sleep(0.05)
+    (raylet,) = subprocess.run(["pgrep", "-s", str(run.pid), "-x", "raylet"], capture_output=True, text=True).stdout.split()
+    os.kill(int(raylet), signal.SIGKILL)
+    assert run.wait(timeout=90) not in (0, 3)
+    assert archive.run(local=True).ended == "partial"
+    assert archive.dump() == expected
+    assert still_running(run.pid, patience_seconds=60) == []
 
 
 def test_out_of_memory_on_the_gpu_halves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

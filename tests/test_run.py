@@ -233,3 +233,14 @@ def test_ctrl_c_saves_what_is_finished_and_the_next_run_goes_on(archive: Archive
     assert "stopped early" in said
     heard = archive.run(sampling={"segment": "10s", "frames": 2})
     assert heard.videos["indexed"] == 15
+
+
+def test_a_run_that_may_not_do_everything_says_so(archive: Archive) -> None:
+    job = str(archive.write_job())
+    limited = archive.command("run", job, "--local", "--limit", "1")
+    assert (limited.returncode, rows(archive)) == (75, {"a.mp4": 2})
+    late = archive.command("run", job, "--local", "--deadline", "2020-01-01T06:00")
+    assert (late.returncode, len(rows(archive))) == (75, 1)
+    assert "2  left for the next run" in late.stderr
+    assert archive.command("run", job, "--local").returncode == 0
+    assert len(rows(archive)) == 3

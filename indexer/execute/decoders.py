@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexer.errors import DecoderCrash, DecodeTimeout, VideoError
+from indexer.errors import DecoderCrash, DecodeTimeout, ExecutionError, VideoError
 from indexer.execute.assembly import Assembly, Attempt
 from indexer.execute.base import WorkMeter
 from indexer.execute.batching import Batcher
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CRASHES_ALLOWED = 2
 """A video whose decoder died this often is given up."""
 LOSSES_ALLOWED = 10
-"""So often a video may be unlucky with the machine that it is on."""
+"""So often a video may be unlucky with the machine that it is on; and so often in a row all videos together."""
 
 
 @dataclass(slots=True)
@@ -70,6 +70,7 @@ class Decoders:
         self._tasks: dict[Any, _Task] = {}
         self._crashes: Counter[Unit] = Counter()
         self._losses: Counter[Unit] = Counter()
+        self._losses_in_a_row = 0
 
     @property
     def streams(self) -> list[Any]:
@@ -149,6 +150,7 @@ class Decoders:
         del self._tasks[task.stream]
 
     def _take(self, task: _Task, pack: Any, item: Any) -> Iterator[Outcome]:
+        self._losses_in_a_row = 0
         if isinstance(item, Started):
             task.last_sign = time.monotonic()
             return
@@ -202,6 +204,9 @@ class Decoders:
 
     def _given_up(self, suspect: Unit, error: VideoError | MachineLost) -> bool:
         if isinstance(error, MachineLost):
+            self._losses_in_a_row += 1
+            if self._losses_in_a_row >= LOSSES_ALLOWED:
+                raise ExecutionError(f"no worker lives long enough to work: {error}")
             self._losses[suspect] += 1
             return self._losses[suspect] >= LOSSES_ALLOWED
         self._crashes[suspect] += 1
