@@ -15,7 +15,7 @@ from indexer.config import load_job
 from indexer.errors import ConfigError
 from indexer.execute.assembly import Assembly
 from indexer.execute.batching import Batcher
-from indexer.execute.ray import _gpus_per_actor
+from indexer.execute.resources import gpus_per_actor
 from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Video, VideoEnd
 from tests.archives import Archive, five_videos, last_event, still_running
 
@@ -72,9 +72,22 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
 
 def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -> None:
     job = load_job(archive.write_job(ray={"gpus_per_actor": 1}))
-    with pytest.raises(ConfigError, match=r"ray\.gpus_per_actor: 1 GPUs for one model, but Ray sees 0; use auto or 0"):
-        _gpus_per_actor(job, 0.0)
-    assert _gpus_per_actor(job, 2.0) == (1.0, 1)
+    with pytest.raises(ConfigError, match=r"ray\.gpus_per_actor: 1 GPUs for one model, but Ray sees 0; use fewer, auto or 0"):
+        gpus_per_actor(job, 0.0)
+    assert gpus_per_actor(job, 2.0) == (1.0, 1)
+
+
+def test_more_models_than_gpus_are_never_waited_for(archive: Archive) -> None:
+    job = load_job(archive.write_job(ray={"gpus_per_actor": 0.5, "actors": [2, 8]}))
+    assert gpus_per_actor(job, 2.0) == (0.5, 4)
+    with pytest.raises(ConfigError, match=r"2 models with 0\.5 GPUs each, but Ray sees 0"):
+        gpus_per_actor(job, 0.0)
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once(archive: Archive) -> None:
+    ended = archive.command("run", str(archive.write_job(ray={"address": "127.0.0.1:1"})), "--json")
+    assert ended.returncode == 1
+    assert last_event(ended)["message"] == "ray.address: nothing answers at 127.0.0.1:1: Connection refused"
 
 
 def test_batches_are_exact_and_in_order() -> None:

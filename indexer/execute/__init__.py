@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from indexer.config import Job
 from indexer.execute.base import Executor
@@ -14,9 +15,20 @@ def make_executor(job: Job, *, local: bool) -> Executor:
         from indexer.execute.local import LocalExecutor
 
         return LocalExecutor(job)
-    if job.ray.address is None:
-        # Ray reads this when it is imported. Whatever its name says: off means that its ports listen on loopback only.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    _set_ray_environment(cluster=job.ray.address is not None)
     from indexer.execute.ray import RayExecutor
 
     return RayExecutor(job)
+
+
+def _set_ray_environment(*, cluster: bool) -> None:
+    """What Ray reads when it is imported, unless the user has set it."""
+    if not cluster:
+        # Whatever its name says: off means that all ports listen on loopback only.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    elif (
+        "RAY_AUTH_TOKEN" in os.environ
+        or Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().exists()
+    ):
+        # Ray shows its token by itself to a cluster that it starts, but not to one that it joins.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -17,10 +17,11 @@ import ray
 from ray import exceptions
 
 from indexer.config import Job
-from indexer.errors import ConfigError, DecoderCrash, ExecutionError, IndexerError, OutOfMemory
+from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
 from indexer.execute.base import WorkMeter
 from indexer.execute.cluster import Lost, MachineLost
 from indexer.execute.ranges import Staging
+from indexer.execute.resources import check_reachable, decode_memory, gpus_per_actor
 from indexer.execute.scheduler import PACKS_AHEAD, Scheduler
 from indexer.execute.workers import Answer, ModelWorker, decode_process, decode_settings
 from indexer.infer.models import ModelSpec
@@ -35,9 +36,6 @@ STARTS_ALLOWED = 3
 """So often in a row a model's process may die before it is ready; then it is not bad luck."""
 START_SECONDS = 600.0
 """For the first model to load; longer than any disk takes, so it waits for a place that does not become free."""
-DECODE_MEMORY_SHARE = 0.8
-DECODE_MEMORY_BYTES = (1 << 30, 4 << 30)
-"""Of the machine's memory, all decoders together may take this share, each one within these bounds."""
 
 _MACHINE_LOST = (
     exceptions.NodeDiedError,
@@ -70,9 +68,7 @@ class RayExecutor:
         try:
             yield from scheduler.run(stopped)
         except exceptions.RaySystemError as error:
-            raise ExecutionError(
-                f"Ray itself is gone: {error}. Finished videos are safe; run it again."
-            ) from error
+            raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
         finally:
             scheduler.cancel()
 
@@ -107,8 +103,8 @@ class RayCluster:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.decode_slots = self._job.ray.decode_cpus or max(1, int(resources.get("CPU", 1)))
         self.store_bytes = int(resources.get("object_store_memory", self._job.ray.object_store))
-        self._decode_memory = _decode_memory(resources.get("memory", 0.0), self.decode_slots)
-        self._gpus, self._most_actors = _gpus_per_actor(self._job, resources.get("GPU", 0.0))
+        self._decode_memory = decode_memory(resources.get("memory", 0.0), self.decode_slots)
+        self._gpus, self._most_actors = gpus_per_actor(self._job, resources.get("GPU", 0.0))
         if self._job.ray.address is not None:
             weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
         self._model_arguments = (model, self._job.sampling, weights, labels)
@@ -251,8 +247,19 @@ class RayCluster:
         self._failed_starts += 1
         if self._failed_starts >= STARTS_ALLOWED:
             raise ExecutionError(
-                f"the model's process died {self._failed_starts} times in a row before it was ready: {error}"
+                f"the model's process died {self._failed_starts} times in a row before it was ready: {error}{_hint(self._job)}"
             ) from error
+
+
+def _hint(job: Job) -> str:
+    """What is most often wrong with joining a cluster."""
+    if job.ray.address is None:
+        return ""
+    mode = os.environ.get("RAY_AUTH_MODE", "disabled")
+    return (
+        f" Ray's token authentication is {'on' if mode == 'token' else 'off'} here (RAY_AUTH_MODE={mode});"
+        " it must be the same in the cluster, with the same token."
+    )
 
 
 def _connect(job: Job) -> None:
@@ -268,9 +275,11 @@ def _connect(job: Job) -> None:
                 logging_level=logging.ERROR,
             )
         else:
+            check_reachable(job.ray.address)
             ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
-        raise ExecutionError(f"Ray could not be started or reached: {error}") from error
+        where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
+        raise ExecutionError(f"Ray could not be {where}: {error}.{_hint(job)}") from error
     finally:
         signal.signal(signal.SIGTERM, on_terminate)
 
@@ -278,19 +287,3 @@ def _connect(job: Job) -> None:
 def _own_error(error: exceptions.RayTaskError) -> BaseException:
     """What was raised in the other process, without Ray's wrapping if it is ours."""
     return error.cause if isinstance(error.cause, IndexerError) else error
-
-
-def _decode_memory(memory_bytes: float, decoders: int) -> int:
-    least, most = DECODE_MEMORY_BYTES
-    return int(max(least, min(most, DECODE_MEMORY_SHARE * memory_bytes / decoders)))
-
-
-def _gpus_per_actor(job: Job, available: float) -> tuple[float, int]:
-    """GPUs for one model, and how many models there may be. Raises ConfigError for more than the cluster has."""
-    fewest, most = job.ray.actors
-    wanted = job.ray.gpus_per_actor
-    gpus = (1.0 if available else 0.0) if wanted == "auto" else float(wanted)
-    if gpus * fewest > available:
-        needed = f"{gpus:g} GPUs for one model" if fewest == 1 else f"{fewest} models with {gpus:g} GPUs each"
-        raise ConfigError(f"ray.gpus_per_actor: {needed}, but Ray sees {available:g}; use fewer, auto or 0")
-    return gpus, most if gpus == 0 else min(most, int(available / gpus))
