@@ -172,7 +172,7 @@ def _describe(path: str, container: InputContainer, stream: VideoStream, warning
         duration_seconds=_duration(path, container, stream, start, clock, fps),
         width=round(codec.width * sample_aspect),
         height=codec.height,
-        codec=codec.name,
+        codec=codec.codec.canonical_name,
         average_fps=average or fps,
     )
     return OpenVideo(path, container, stream, info, clock, origin, fps, sample_aspect, tuple(warnings))
