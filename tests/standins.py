@@ -121,6 +121,41 @@ def model_never_starts() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def the_last_video_is_slow() -> None:
+    """The one called last.mp4 takes eight seconds, in which the models have nothing to do."""
+    from indexer.decode import unit
+
+    real = unit.decode_video
+
+    def decode_video(video: Any, path: str, *arguments: Any, **options: Any) -> Iterator[Any]:
+        time.sleep(8 if Path(path).stem == "last" else 0)
+        yield from real(video, path, *arguments, **options)
+
+    unit.decode_video = decode_video
+
+
+def models_rest_soon() -> None:
+    from indexer.execute import calls
+
+    calls.IDLE_SECONDS = 1.0
+
+
+def the_pool_is_noted() -> None:
+    """How many models there were after each change, in a file `pool`."""
+    from indexer.execute import ray
+
+    def noted(real: Any) -> Any:
+        def method(cluster: Any, *arguments: Any) -> None:
+            real(cluster, *arguments)
+            with Path(os.environ["INDEXER_TEST_FOLDER"], "pool").open("a") as file:
+                file.write(f"{len(cluster.actors)} ")
+
+        return method
+
+    for name in ("prepared", "shrink"):
+        setattr(ray.RayCluster, name, noted(getattr(ray.RayCluster, name)))
+
+
 def nothing_takes_time() -> None:
     """Videos are their names: v<number>-<packs>.mp4 gives so many packs of one clip, at once."""
     from indexer.decode import unit
@@ -237,6 +272,12 @@ STANDINS = {
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],
+    "models_come_and_go": [
+        (the_last_video_is_slow, "indexer.decode.unit"),
+        (model_is_slow, "indexer.infer.network"),
+        (models_rest_soon, "indexer.execute.calls"),
+        (the_pool_is_noted, "indexer.execute.ray"),
+    ],
     "nothing_takes_time": [
         (nothing_takes_time, "indexer.decode.unit"),
         (model_is_quick, "indexer.infer.network"),

@@ -135,3 +135,17 @@ def test_nothing_spills_when_the_model_is_slower_than_decoding(tmp_path: Path) -
     assert ended.returncode == 0, ended.stderr
     assert (archive.folder / "memory" / "model_is_slow" / "spilled").read_text() == ""
     assert last_event(ended)["clips"] == 600  # 360 MB of pixels through a store of 80 MB
+
+
+def test_models_come_when_batches_wait_and_go_when_there_is_nothing_to_do(tmp_path: Path) -> None:
+    archive = Customised(tmp_path)
+    archive.settings["sampling"] = {"segment": "200ms"}
+    first = archive.add("v0.mp4", frames=500)
+    for number in range(1, 4):
+        (archive.videos / f"v{number}.mp4").write_bytes(first.read_bytes())
+    archive.add("last.mp4")
+    ended = archive.run_with("models_come_and_go", ray={"actors": [1, 2]})
+    assert ended.returncode == 0, ended.stderr
+    pool = (archive.folder / "memory" / "models_come_and_go" / "pool").read_text().split()
+    assert pool[0] == "1"
+    assert "1" in pool[pool.index("2") :]
