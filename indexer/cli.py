@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, such as jobs/archive.yaml", show_default=False)]
 JobOption = Annotated[Path, typer.Option("--job", metavar="JOB", help="The job file of the index.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Sort = Literal["best", "newest", "video"]
 
 
 def _version(wanted: bool) -> None:
@@ -90,13 +92,40 @@ def search(
     job: JobOption,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Only moments that score at least this.")] = 0.0,
     under: Annotated[Optional[str], typer.Option(metavar="PREFIX", help="Only videos whose path begins so.")] = None,  # noqa: UP045
-    limit: Annotated[int, typer.Option(min=1, help="Show at most this many moments, best first.")] = 20,
+    sort: Annotated[Sort, typer.Option(help="By score, by the date of the video, or by its path.")] = "best",
+    limit: Annotated[Optional[int], typer.Option(min=1, help="At most this many moments; 20, with --export 999.")] = None,  # noqa: UP045
+    export: Annotated[Optional[str], typer.Option(metavar="FORMAT", help="csv, json, m3u, edl or otio.")] = None,  # noqa: UP045
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="Where to export to.")] = None,  # noqa: UP045
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Find the moments in which an action is seen, best first."""
-    from indexer import views
+    """Find the moments in which an action is seen, best first.
 
-    raise typer.Exit(views.show_search(words, job, min_score=min_score, under=under, limit=limit, as_json=as_json))
+    Words may be narrowed down: 'drinking near:5s laughing -label:"drinking beer" path:/srv/2019/ after:2019-06 score:>0.5
+    dur:>10s model:r3d_18'. label:"arm wrestling" is exactly that label.
+    """
+    from indexer import search_view
+
+    code = search_view.show_search(
+        words, job, min_score=min_score, under=under, sort=sort, limit=limit, export=export, output=output, force=force,
+        as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
+@app.command()
+def clip(
+    span: Annotated[str, typer.Argument(metavar="URI@START-END", help="Such as fair.mp4@12:30-12:50", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="An .mp4, .mov or .mkv.", show_default=False)],
+    job: Annotated[Optional[Path], typer.Option(metavar="JOB", help="Take the end of a path from this job's index.")] = None,  # noqa: UP045
+    copy: Annotated[bool, typer.Option("--copy", help="Begin at the key frame before, and lose no quality.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Cut a moment out of a video: exactly, and without loss where it begins and ends so that this is possible."""
+    from indexer import search_view
+
+    search_view.cut_clip(span, output, path=job, copy=copy, force=force, as_json=as_json)
 
 
 @app.command()

@@ -26,7 +26,10 @@ IndexerError
 ├── VideoSkip                   not a failure: there is nothing to index in this file      (exit code untouched)
 └── StopRun                     nothing more can be done: say why, exit
     ├── ConfigError             exit 2
+    │   └── QueryError          exit 2    knows the character of the query where the trouble is
     ├── SourceError             exit 10
+    ├── RunHeld                 exit 11   another run of this job is at work
+    ├── LeaseLost               exit 11   another run took this job over
     ├── CredentialsError        exit 12
     ├── DatabaseError           exit 13
     ├── OutputError             exit 14
@@ -229,10 +232,33 @@ class ConfigError(StopRun):
     exit_code = 2
 
 
+class QueryError(ConfigError):
+    """A query cannot be read."""
+
+    def __init__(self, query: str, position: int, problem: str) -> None:
+        """`position` counts the characters before the one where the query stops making sense."""
+        shown = "".join(c if c.isprintable() else "?" for c in query)
+        super().__init__(f"{problem}\n  {shown}\n  {' ' * position}^")
+        self.position = position
+        self.problem = problem
+
+
 class SourceError(StopRun):
     """The source cannot be listed, or looks emptied."""
 
     exit_code = 10
+
+
+class RunHeld(StopRun):
+    """Another run of the same job is at work, or was a moment ago."""
+
+    exit_code = 11
+
+
+class LeaseLost(StopRun):
+    """Another run took the job over, as this one had not been heard of for too long."""
+
+    exit_code = 11
 
 
 class CredentialsError(StopRun):

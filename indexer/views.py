@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -33,8 +31,8 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
 
     job = load_job(path)
     recipe = make_recipe(job)
-    engine = _catalog(job)
-    plan = make_plan(job, engine, recipe, retry_failed=retry_failed, warn=_complain)
+    engine = open_index(job)
+    plan = make_plan(job, engine, recipe, retry_failed=retry_failed, warn=complain)
     cost = estimate(plan.work, job, engine, recipe)
     counts = {
         "found": plan.found,
@@ -48,89 +46,57 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     }
     if as_json:
         figures = asdict(cost)
-        _print_json({"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures})
+        print_json({"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures})
         return
-    table = _table("", "videos")
+    table = make_table("", "videos")
     for name, number in counts.items():
         table.add_row(name, f"{number:,}")
-    _out().print(table)
+    out().print(table)
     of = "" if cost.sampled == len(plan.work) else f", estimated from {cost.sampled} headers"
-    _out().print(f"to do: {clock(cost.video_seconds)} of video{of}, about {cost.segments:,} segments")
+    out().print(f"to do: {clock(cost.video_seconds)} of video{of}, about {cost.segments:,} segments")
     took = "unknown before the first run" if cost.wall_seconds is None else f"about {clock(cost.wall_seconds)}"
-    _out().print(f"time: {took}; space: about {cost.index_bytes / 1e6:,.1f} MB. Nothing was written.")
+    out().print(f"time: {took}; space: about {cost.index_bytes / 1e6:,.1f} MB. Nothing was written.")
 
 
 def show_status(path: Path, *, as_json: bool) -> None:
     """`indexer status`."""
     job = load_job(path)
-    engine = _catalog(job)
+    engine = open_index(job)
     past = [] if engine is None else lookup.runs(engine, RUNS_SHOWN)
-    recipe_id = None if engine is None else lookup.find_recipe(engine, _current_recipe(job, engine) or "")
+    recipe_id = None if engine is None else lookup.find_recipe(engine, current_recipe(job, engine) or "")
     sums = None if engine is None or recipe_id is None else lookup.totals(engine, recipe_id)
     if as_json:
-        _print_json({"index": None if sums is None else asdict(sums), "runs": [asdict(row) for row in past]})
+        print_json({"index": None if sums is None else asdict(sums), "runs": [asdict(row) for row in past]})
         return
     if sums is None:
-        _out().print(f"Nothing is indexed with the settings of {path} yet. Next: indexer run {path}", markup=False)
+        out().print(f"Nothing is indexed with the settings of {path} yet. Next: indexer run {path}", markup=False)
     else:
-        table = _table("", "")
+        table = make_table("", "")
         for state, number in sums.videos.items():
             if number or state == "indexed":
                 table.add_row(f"videos {state}", f"{number:,}")
         table.add_row("video", clock(sums.video_seconds))
         table.add_row("segments", f"{sums.segments:,}")
         table.add_row("parts", f"{sums.parts:,} ({sums.part_bytes / 1e6:,.1f} MB)")
-        _out().print(table)
+        out().print(table)
     if past:
-        _out().print(_runs_table(past))
+        out().print(_runs_table(past))
 
 
 def show_failures(path: Path, *, as_json: bool) -> None:
     """`indexer failures`."""
     job = load_job(path)
-    engine = _catalog(job)
-    recipe_id = None if engine is None else lookup.find_recipe(engine, _current_recipe(job, engine) or "")
+    engine = open_index(job)
+    recipe_id = None if engine is None else lookup.find_recipe(engine, current_recipe(job, engine) or "")
     failed = [] if engine is None or recipe_id is None else lookup.failures(engine, recipe_id)
     if as_json:
-        _print_json([asdict(video) | {"retry": VIDEO_ERRORS[video.code].retry} for video in failed])
+        print_json([asdict(video) | {"retry": VIDEO_ERRORS[video.code].retry} for video in failed])
         return
     for video in failed:
-        _out().print(Text(printable(video.uri), style="bold"))
+        out().print(Text(printable(video.uri), style="bold"))
         times = f" (tried {video.attempts} times)" if video.attempts > 1 else ""
-        _out().print(Text(f"  {video.code}: {video.message}{times}\n  {VIDEO_ERRORS[video.code].cure}"))
-    _out().print(f"{len(failed)} failed" if failed else "No video failed.")
-
-
-def show_search(words: str, path: Path, *, min_score: float, under: str | None, limit: int, as_json: bool) -> int:
-    """`indexer search`. Gives the exit code: 2 for words that are no label."""
-    from indexer.search import search
-
-    job = load_job(path)
-    engine = _catalog(job)
-    if engine is None:
-        raise ConfigError(f"there is no index yet: {job.output.catalog} does not exist. First: indexer run {path}")
-    began = time.perf_counter()
-    prefix = None if under is None else _folder(under)
-    found = search(engine, words, _current_recipe(job, engine), min_score=min_score, under=prefix, limit=limit)
-    if as_json:
-        _print_json(found.as_document())
-        return 0 if found.labels else 2
-    if not found.labels:
-        _complain(f"no label is called {words!r}; nearest: {', '.join(repr(name) for name in found.candidates) or 'none'}")
-        return 2
-    table = _table("from", "to", "score", "label", "video")
-    for moment in found.moments:
-        table.add_row(
-            clock(moment.start_seconds), clock(moment.end_seconds), f"{moment.score:.2f}", Text(moment.label),
-            Text(printable(moment.uri)),
-        )  # fmt: skip
-    if found.moments:
-        _out().print(table)
-    names = ", ".join(repr(label) for label, _ in found.labels)
-    shown = "" if found.total == len(found.moments) else f", best {len(found.moments)} shown"
-    took = (time.perf_counter() - began) * 1000
-    print(f"{found.total} moments of {names}{shown}; {took:.0f} ms", file=sys.stderr)  # noqa: T201
-    return 0
+        out().print(Text(f"  {video.code}: {video.message}{times}\n  {VIDEO_ERRORS[video.code].cure}"))
+    out().print(f"{len(failed)} failed" if failed else "No video failed.")
 
 
 def show_models(*, as_json: bool) -> None:
@@ -158,14 +124,14 @@ def show_models(*, as_json: bool) -> None:
             }
         )
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
-    table = _table(*rows[0])
+    table = make_table(*rows[0])
     for row in rows:
         table.add_row(
             *(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value) for value in row.values())
         )
-    _out().print(table)
+    out().print(table)
 
 
 def show_schema(what: str) -> None:
@@ -173,7 +139,7 @@ def show_schema(what: str) -> None:
     if what == "job":
         from indexer.config import job_schema
 
-        _print_json(job_schema())
+        print_json(job_schema())
     elif what == "part":
         from indexer.write.schema import describe
 
@@ -186,17 +152,11 @@ def show_schema(what: str) -> None:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
 
 
-def _folder(prefix: str) -> str:
-    """What uris begin with: paths are absolute there, and a folder means what is in it."""
-    path = os.path.abspath(prefix)  # noqa: PTH100  uris keep the links that they were listed with
-    return f"{path}/" if prefix.endswith("/") or Path(path).is_dir() else path
-
-
-def _catalog(job: Job) -> Engine | None:
+def open_index(job: Job) -> Engine | None:
     return open_catalog(job.output.catalog, create=False, read_only=True)
 
 
-def _current_recipe(job: Job, engine: Engine) -> str | None:
+def current_recipe(job: Job, engine: Engine) -> str | None:
     """The digest of the job's recipe. Without its weights, that of its last run: an index outlives its model."""
     try:
         return make_recipe(job).digest
@@ -205,7 +165,7 @@ def _current_recipe(job: Job, engine: Engine) -> str | None:
 
 
 def _runs_table(past: list[lookup.RunRow]) -> Table:
-    table = _table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video")
+    table = make_table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video")
     for row in past:
         videos: dict[str, Any] = row.report.get("videos", {})
         took = "" if row.finished_at is None else clock(row.finished_at - row.started_at)
@@ -220,21 +180,21 @@ def _runs_table(past: list[lookup.RunRow]) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column)
     return table
 
 
-def _out() -> Console:
+def out() -> Console:
     # A pipe has no width: never cut a path for it.
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 10_000)
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def _print_json(document: object) -> None:
+def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")

@@ -1,50 +1,56 @@
-"""What a search finds: which label words mean, whose results stand for a video, and what counts as one moment."""
+"""What a search finds: whose results stand for a video, what counts as one moment, in which order, out of how many."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
-from indexer.catalog.connect import open_catalog, reading
-from indexer.records import Failure, IndexedVideo, MediaInfo, Outcome, Part, Recipe, Segment, Video
-from indexer.search import Moment, SearchResult, search
-from indexer.search.labels import Hit, _beyond, read_hits
-from indexer.search.moments import best, merge
-from indexer.search.resolve import Resolution, resolve
+from indexer.catalog.connect import open_catalog
+from indexer.catalog.lease import acquire
+from indexer.errors import ConfigError, QueryError
+from indexer.records import Failure, IndexedVideo, MediaInfo, Outcome, Part, Recipe, Segment, Skipped, Video
+from indexer.search import Coverage, Moment, SearchResult, find, search
+from indexer.search.moments import Hit, merge, near, overlaps
+from indexer.search.videos import beyond
 
 LABELS = ("archery", "arm wrestling", "petting animal (not cat)", "petting cat", "riding a bike", "surfing water", "yoga")
 
 
-def recipe(letter: str, segment: float = 10.0) -> Recipe:
-    return Recipe(letter * 64, json.dumps({"model": {"name": "r3d_18"}, "sampling": {"segment": segment, "clips": 1}}))
+def recipe(letter: str, segment: float = 10.0, model: str = "r3d_18") -> Recipe:
+    return Recipe(letter * 64, json.dumps({"model": {"name": model}, "sampling": {"segment": segment, "clips": 1}}))
 
 
-A, B, C = recipe("a"), recipe("b", segment=4.0), recipe("c")
+A, B, C = recipe("a"), recipe("b", segment=4.0, model="mvit_v2_s"), recipe("c")
 
 _sequence = iter(range(10**9))
 
 
-def indexed(name: str, *rows: dict[str, float], segment_ms: int = 10_000, fingerprint: str = "1") -> IndexedVideo:
+def indexed(
+    name: str, *rows: dict[str, float], segment_ms: int = 10_000, fingerprint: str = "1", modified_at: float = 5.0
+) -> IndexedVideo:
     """A video with one row of labels and scores for each of its segments."""
     segments = tuple(
         Segment(segment_ms * n, segment_ms * (n + 1), 1, tuple(row), tuple(row.values()), np.zeros(4, np.float16))
         for n, row in enumerate(rows)
     )
-    video = Video(f"/archive/{name}", fingerprint, size_bytes=100, modified_at=5.0)
+    video = Video(f"/archive/{name}", fingerprint, size_bytes=100, modified_at=modified_at)
     return IndexedVideo(video, MediaInfo(0, segment_ms * len(rows) / 1000, 320, 240, "h264", 25.0), segments, ())
 
 
 def store(engine: Engine, used: Recipe, *outcomes: Outcome, labels: Sequence[str] = LABELS) -> RunRef:
-    run = start_run(engine, job="archive", recipe=used, labels=labels)
+    run = start_run(engine, lease=acquire(engine, f"job {next(_sequence)}"), recipe=used, labels=labels)
     claim(engine, run, "/archive", [outcome.video for outcome in outcomes])
     part = Part(f"parts/{next(_sequence)}.parquet", 1, 10, "00")
     has_rows = any(isinstance(outcome, IndexedVideo) for outcome in outcomes)
@@ -58,7 +64,7 @@ def moments(result: SearchResult) -> list[tuple[str, float, float, float]]:
     return [(m.uri.removeprefix("/archive/"), m.start_seconds, m.end_seconds, m.score) for m in result.moments]
 
 
-def names(engine: Engine, query: str, digest: str | None = A.digest, **settings: object) -> list[str]:
+def names(engine: Engine, query: str, digest: str | None = A.digest, **settings: Any) -> list[str]:
     return sorted({m.uri.removeprefix("/archive/") for m in search(engine, query, digest, **settings).moments})
 
 
@@ -85,6 +91,7 @@ def test_the_best_moments_of_a_label(engine: Engine) -> None:
         "query": "Yoga",
         "labels": [{"label": "yoga", "weight": 1.0}],
         "candidates": [],
+        "unknown": None,
         "moments": [
             {
                 "uri": "/archive/b.mp4",
@@ -103,27 +110,46 @@ def test_the_best_moments_of_a_label(engine: Engine) -> None:
                 "segments": 1,
             },
         ],
+        "total": 2,
+        "coverage": {"videos": 2, "indexed": 2, "failed": 0, "pending": 0, "skipped": 0},
     }
+    assert [(v.uri, v.duration_seconds, v.average_fps, v.model) for v in result.videos.values()] == [
+        ("/archive/b.mp4", 40.0, 25.0, "r3d_18"),
+        ("/archive/a.mp4", 30.0, 25.0, "r3d_18"),
+    ]
 
 
-def test_words_that_are_no_label_find_names_not_moments(engine: Engine) -> None:
-    store(engine, A, indexed("a.mp4", {"petting cat": 0.9}))
-    assert search(engine, "petting", A.digest).as_document() == {
-        "query": "petting",
+@pytest.mark.parametrize("query", ["archerry", "label:archerry", "yoga near:5s archerry", "yoga -label:archerry"])
+def test_words_that_are_no_label_find_names_not_moments(engine: Engine, query: str) -> None:
+    store(engine, A, indexed("a.mp4", {"archery": 0.9, "yoga": 0.5}))
+    assert search(engine, query, A.digest).as_document() == {
+        "query": query,
         "labels": [],
-        "candidates": ["petting animal (not cat)", "petting cat"],
+        "candidates": ["archery"],
+        "unknown": "archerry",
         "moments": [],
+        "total": 0,
+        "coverage": {"videos": 1, "indexed": 1, "failed": 0, "pending": 0, "skipped": 0},
     }
 
 
 def test_an_empty_catalog_knows_no_words(engine: Engine) -> None:
-    assert search(engine, "yoga", A.digest) == SearchResult("yoga", (), (), (), 0)
-    assert search(engine, "yoga", None) == SearchResult("yoga", (), (), (), 0)
+    for digest in (A.digest, None):
+        assert search(engine, "yoga", digest) == SearchResult("yoga", (), (), "yoga", (), 0, Coverage(0, 0, 0, 0, 0), {})
 
 
 def test_a_label_that_was_never_seen(engine: Engine) -> None:
     store(engine, A, indexed("a.mp4", {"petting cat": 0.9}))
-    assert search(engine, "archery", A.digest) == SearchResult("archery", (("archery", 1.0),), (), (), 0)
+    result = search(engine, "archery", A.digest)
+    assert (result.labels, result.moments, result.total) == ((("archery", 1.0),), (), 0)
+
+
+def test_general_words_find_every_label_that_they_mean_once(engine: Engine) -> None:
+    both = {"petting cat": 0.3, "petting animal (not cat)": 0.8}
+    store(engine, A, indexed("a.mp4", both, {"petting cat": 0.9}), indexed("b.mp4", {"yoga": 0.9}))
+    result = search(engine, "petting", A.digest)
+    assert [label for label, _ in result.labels] == ["petting animal (not cat)", "petting cat"]
+    assert result.moments == (Moment("/archive/a.mp4", "petting cat", 0.0, 20.0, 0.9, pytest.approx(0.85), 2),)
 
 
 def test_equal_scores_go_by_uri_and_start_and_the_limit_only_cuts(engine: Engine) -> None:
@@ -197,9 +223,9 @@ def test_under_is_how_the_uri_begins(engine: Engine, under: str | None, expected
 @example("/a\U0010ffff\U0010ffff", "/a\U0010ffff\U0010ffffx")
 def test_the_text_beyond_a_prefix(prefix: str, other: str) -> None:
     prefix, other = f"/{prefix}", f"/{other}"
-    beyond = _beyond(prefix)
+    end = beyond(prefix)
     for text in (prefix, prefix + other, other):
-        assert (prefix <= text < beyond) == text.startswith(prefix)
+        assert (prefix <= text < end) == text.startswith(prefix)
         assert (prefix.encode(errors="surrogatepass") <= text.encode(errors="surrogatepass")) == (prefix <= text)
 
 
@@ -240,7 +266,7 @@ def test_other_models_may_have_other_labels(engine: Engine) -> None:
     assert names(engine, "yoga", B.digest) == ["b.mp4"]  # a.mp4 has results of its own, which know no yoga
     assert names(engine, "goal", B.digest) == ["a.mp4"]
     assert names(engine, "goal", A.digest) == []
-    assert search(engine, "corner", A.digest).candidates == ("corner kick",)
+    assert search(engine, "label:corner", A.digest).candidates == ("corner kick",)
 
 
 def test_failed_changed_and_gone_videos_are_not_found(engine: Engine) -> None:
@@ -258,121 +284,266 @@ def test_a_video_at_work_shows_what_it_had(engine: Engine) -> None:
     assert names(engine, "yoga") == ["a.mp4"]
 
 
-def test_the_hits_of_a_video_come_together_by_start(engine: Engine) -> None:
-    """Committed in turns, and in an order that is that of neither ids nor names."""
-    for n in (3, 1, 2):
-        store(engine, A, *[indexed(f"{letter}{n}.mp4", *[{"yoga": 0.5}] * 3) for letter in "ca"])
-    with reading(engine) as connection:
-        for under in (None, "/archive/"):
-            hits = list(read_hits(connection, "yoga", A.digest, min_score=0, under=under))
-            assert len(hits) == 18
-            assert [hit[1] for hit in hits] == [0, 10_000, 20_000] * 6
-            assert len({hit[0] for hit in hits[::3]}) == 6
-            assert all(hits[n][0] == hits[n + 1][0] == hits[n + 2][0] for n in range(0, 18, 3))
+# Queries
 
 
-# Words
+@pytest.fixture
+def archive(engine: Engine) -> Engine:
+    """Segments of 10 s. a: yoga, then archery with a trace of surfing. b: yoga and archery at once. c: only yoga."""
+    nothing: dict[str, float] = {}
+    store(
+        engine,
+        A,
+        indexed(
+            "2019/a.MP4",
+            {"yoga": 0.9},
+            nothing,
+            {"archery": 0.6, "surfing water": 0.05},
+            modified_at=stamp("2019-05-31T23:59"),
+        ),
+        indexed("2020/b.mkv", nothing, {"yoga": 0.7, "archery": 0.8}, nothing, nothing, modified_at=stamp("2019-06-01")),
+        indexed("2020/c%.mkv", {"yoga": 0.5}, {"yoga": 0.6}, modified_at=stamp("2020-01-01")),
+    )
+    return engine
 
 
-@pytest.mark.parametrize(
-    ("query", "label"),
-    [
-        ("yoga", "yoga"),
-        ("YOGA", "yoga"),
-        ("  Arm \t wrestling\n", "arm wrestling"),
-        ("riding_a_bike", "riding a bike"),
-        ("petting animal (not cat)", "petting animal (not cat)"),
-    ],
-)
-def test_a_name_is_found_however_it_is_written(query: str, label: str) -> None:
-    assert resolve(query, LABELS) == Resolution(query, ((label, 1.0),), ())
+def stamp(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 @pytest.mark.parametrize(
-    ("query", "candidates"),
+    ("query", "expected"),
     [
-        ("surfing", ("surfing water",)),
-        ("archerry", ("archery",)),
-        ("arm wresling", ("arm wrestling",)),
-        ("ride bike", ("riding a bike",)),
-        ("cat", ("petting animal (not cat)", "petting cat")),
-        ("xqzzk", ()),
-        ("", ()),
-        (" ", ()),
+        ("yoga", [("2019/a.MP4", 0, 10, 0.9), ("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga after:2019-06", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga before:2019-06-01", [("2019/a.MP4", 0, 10, 0.9)]),
+        ("yoga after:2019 before:2020-01-01T00:00", [("2019/a.MP4", 0, 10, 0.9), ("2020/b.mkv", 10, 20, 0.7)]),
+        ("yoga path:/archive/2020/", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga path:2020/b", [("2020/b.mkv", 10, 20, 0.7)]),
+        ("yoga path:*.mp4", [("2019/a.MP4", 0, 10, 0.9)]),
+        ("yoga path:/archive/20?0/*.MKV", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga path:c%", [("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga path:/archive/2_20", []),
+        ("yoga score:>0.7", [("2019/a.MP4", 0, 10, 0.9)]),
+        ("yoga score:70%", [("2019/a.MP4", 0, 10, 0.9), ("2020/b.mkv", 10, 20, 0.7)]),
+        ("yoga score:>0.5 score:<=0.7", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 10, 20, 0.6)]),
+        ("yoga dur:>10s", [("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga dur:<=10s", [("2019/a.MP4", 0, 10, 0.9), ("2020/b.mkv", 10, 20, 0.7)]),
+        ("yoga near:10s archery", [("2020/b.mkv", 10, 20, 0.7), ("2019/a.MP4", 0, 30, 0.6)]),
+        ("yoga near:9999ms archery", [("2020/b.mkv", 10, 20, 0.7)]),
+        ("archery near:1m yoga", [("2020/b.mkv", 10, 20, 0.7), ("2019/a.MP4", 0, 30, 0.6)]),
+        ("yoga -label:archery", [("2019/a.MP4", 0, 10, 0.9), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("archery -label:yoga", [("2019/a.MP4", 20, 30, 0.6)]),
+        ('archery -label:"surfing water"', [("2020/b.mkv", 10, 20, 0.8), ("2019/a.MP4", 20, 30, 0.6)]),  # a trace is not seen
+        ("label:archery label:yoga path:b.mkv", [("2020/b.mkv", 10, 20, 0.8)]),
+        ("yoga model:r3d_18 path:c%", [("2020/c%.mkv", 0, 20, 0.6)]),
     ],
 )
-def test_other_words_are_never_searched_for(query: str, candidates: tuple[str, ...]) -> None:
-    assert resolve(query, LABELS) == Resolution(query, (), candidates)
+@pytest.mark.parametrize("whole", [30_000, 0])
+def test_what_narrows_a_query(
+    archive: Engine, query: str, expected: list[tuple[str, float, float, float]], whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However common the labels are held to be."""
+    monkeypatch.setattr(find, "WHOLE", whole)
+    result = search(archive, query, A.digest)
+    assert moments(result) == expected
+    assert result.total == len(expected)
+    for sort in ("newest", "video"):
+        assert sorted(moments(search(archive, query, A.digest, sort=sort))) == sorted(expected)  # type: ignore[arg-type]
 
 
-def test_at_most_five_candidates_always_the_same() -> None:
-    numbered = [f"kick {n}" for n in range(9)]
-    assert resolve("kick", numbered).candidates == ("kick 0", "kick 1", "kick 2", "kick 3", "kick 4")
-    assert resolve("kick", reversed(numbered)) == resolve("kick", numbered)
+def test_two_actions_near_each_other_are_one_moment_of_both(archive: Engine) -> None:
+    result = search(archive, "yoga near:10s archery path:a.mp4", A.digest)
+    assert result.moments == (Moment("/archive/2019/a.MP4", "yoga + archery", 0.0, 30.0, 0.6, pytest.approx(0.75), 2),)
+    assert result.labels == (("yoga", 1.0), ("archery", 1.0))
 
 
-def test_labels_that_differ_in_case_only() -> None:
-    assert resolve("run", ["Run", "run"]).labels == (("run", 1.0),)
-    assert resolve("RUN", ["Run", "run"]).labels == (("Run", 1.0), ("run", 1.0))
+def test_an_action_is_not_near_itself(archive: Engine) -> None:
+    with pytest.raises(ConfigError, match="near: both actions mean yoga; ask for two that differ"):
+        search(archive, "yoga near:5s label:yoga", A.digest)
+
+
+def test_a_query_that_cannot_be_read_is_no_search(archive: Engine) -> None:
+    with pytest.raises(QueryError, match=r"score: \"7\" is not a share"):
+        search(archive, "yoga score:>7", A.digest)
+
+
+def test_the_results_of_one_model_only(engine: Engine) -> None:
+    store(engine, A, indexed("a.mp4", {"yoga": 0.9}), indexed("b.mp4", {"yoga": 0.8}))
+    store(engine, B, indexed("a.mp4", {"yoga": 0.3}, segment_ms=4_000))
+    assert moments(search(engine, "yoga model:r3d_18", B.digest)) == [("a.mp4", 0, 10, 0.9), ("b.mp4", 0, 10, 0.8)]
+    assert moments(search(engine, "yoga model:mvit_v2_s", A.digest)) == [("a.mp4", 0, 4, 0.3)]
+    with pytest.raises(ConfigError, match="nothing is indexed with 'swin3d_b'; there are results of mvit_v2_s, r3d_18"):
+        search(engine, "yoga model:swin3d_b", A.digest)
+
+
+def test_orders(engine: Engine) -> None:
+    none: dict[str, float] = {}
+    store(engine, A, indexed("b.mp4", {"yoga": 0.5}, none, none, {"yoga": 0.9}, modified_at=10))
+    store(engine, A, indexed("a.mp4", {"yoga": 0.7}, modified_at=10), indexed("c.mp4", {"yoga": 0.6}, modified_at=20))
+    b, late_b, a, c = ("b.mp4", 0, 10, 0.5), ("b.mp4", 30, 40, 0.9), ("a.mp4", 0, 10, 0.7), ("c.mp4", 0, 10, 0.6)
+    assert moments(search(engine, "yoga", A.digest, sort="best")) == [late_b, a, c, b]
+    assert moments(search(engine, "yoga", A.digest, sort="newest")) == [c, a, b, late_b]
+    assert moments(search(engine, "yoga", A.digest, sort="video")) == [a, b, late_b, c]
+
+
+def test_a_common_label_is_not_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(engine, A, *[indexed(f"{n:02}.mp4", {"yoga": n / 100}) for n in range(1, 31)])
+    monkeypatch.setattr(find, "WHOLE", 29)
+    for sort, first in (("best", "30.mp4"), ("newest", "01.mp4"), ("video", "01.mp4")):
+        result = search(engine, "yoga", A.digest, limit=2, sort=sort)  # type: ignore[arg-type]
+        assert (len(result.moments), result.moments[0].uri, result.total) == (2, f"/archive/{first}", None)
+        assert search(engine, "yoga", A.digest, limit=30, sort=sort).total == 30  # type: ignore[arg-type]
+    assert search(engine, "yoga score:>=0.2", A.digest, limit=2).total == 11  # only so many are read: 11 of 30
+
+
+def test_coverage_counts_what_could_be_searched(engine: Engine) -> None:
+    a, c, d, e, f = (indexed(f"{letter}.mp4", {"yoga": 0.9}).video for letter in "acdef")
+    store(engine, A, indexed("a.mp4", {"yoga": 0.9}), indexed("b.mp4", {"yoga": 0.9}), Failure(c, "E_CORRUPT", "cut"))
+    run = store(engine, A, Skipped(d, "no_video"), indexed("e.mp4", {"yoga": 0.9}))
+    mark_gone(engine, run, [e.uri])
+    claim(engine, run, "/archive", [f])
+    assert search(engine, "yoga", A.digest).coverage == Coverage(videos=4, indexed=2, failed=1, pending=1, skipped=1)
+    # Another model has begun: its failure takes nothing from what the old one knows.
+    store(engine, B, Failure(a, "E_MODEL_NAN", "nan"), indexed("c.mp4", {"yoga": 0.9}, segment_ms=4_000))
+    assert search(engine, "yoga", B.digest).coverage == Coverage(videos=4, indexed=3, failed=0, pending=1, skipped=1)
+    assert search(engine, "yoga model:mvit_v2_s", B.digest).coverage == Coverage(5, 1, 1, 3, 0)
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> list[IndexedVideo]:
+    scores = st.sampled_from([0.1, 0.2, 0.5, 0.5001, 0.9])
+    rows = st.lists(st.dictionaries(st.sampled_from(["yoga", "archery", "petting cat"]), scores), min_size=1, max_size=6)
+    return [
+        indexed(f"{letter}.mp4", *draw(rows), modified_at=draw(st.sampled_from([1.0, 2.0])))
+        for letter in draw(st.permutations("abcdef"))
+    ]
+
+
+@given(
+    archives(),
+    st.sampled_from(
+        ["label:yoga", "label:yoga label:archery", "label:yoga near:10s label:archery", 'label:yoga -label:"petting cat"']
+    ),
+    st.sampled_from(["best", "newest", "video"]),
+    st.integers(1, 5),
+    st.sampled_from([0, 1, 2, 4, 8, 40]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_way_of_reading_changes_no_answer(
+    videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        engine = open_catalog(f"sqlite:///{folder}/catalog.db", create=True)
+        store(engine, A, *videos)
+        everything = search(engine, query, A.digest, sort=sort, limit=1000)
+        patch.setattr(find, "WHOLE", whole)
+        result = search(engine, query, A.digest, sort=sort, limit=limit)
+        engine.dispose()
+    assert [m.score for m in result.moments] == [m.score for m in everything.moments][:limit]
+    if sort != "best":  # of equal scores, any may be chosen
+        assert result.moments == everything.moments[:limit]
+    assert set(result.moments) <= set(everything.moments)
+    assert len(set(result.moments)) == len(result.moments)
+    assert result.total in (None, everything.total)
 
 
 # Moments
 
 
+def hit(start_ms: int, end_ms: int, score: int, label: str = "yoga") -> Hit:
+    return Hit(start_ms, end_ms, score, label)
+
+
 def test_a_gap_of_one_segment_joins_a_longer_one_parts() -> None:
-    hits: list[Hit] = [
-        ("a", 0, 10_000, 9_100, 10_000),
-        ("a", 10_000, 20_000, 8_800, 10_000),
-        ("a", 30_000, 40_000, 4_000, 10_000),
-        ("a", 50_001, 53_500, 7_500, 10_000),
-        ("b", 53_500, 60_000, 10_000, 10_000),
+    hits = [
+        hit(0, 10_000, 9_100),
+        hit(10_000, 20_000, 8_800),
+        hit(30_000, 40_000, 4_000),
+        hit(50_001, 53_500, 7_500),
     ]
-    assert list(merge(hits, label="yoga")) == [
+    assert list(merge("a", hits, segment_ms=10_000)) == [
         Moment("a", "yoga", 0.0, 40.0, 0.91, 0.73, 3),
         Moment("a", "yoga", 50.001, 53.5, 0.75, 0.75, 1),
-        Moment("b", "yoga", 53.5, 60.0, 1.0, 1.0, 1),
     ]
-    assert list(merge([], label="yoga")) == []
+    assert list(merge("a", [], segment_ms=10_000)) == []
 
 
 @st.composite
-def hit_streams(draw: st.DrawFn) -> list[Hit]:
-    hits: list[Hit] = []
-    for uri in draw(st.lists(st.sampled_from("abcd"), unique=True)):
-        segment_ms = draw(st.integers(1, 20))
-        numbers = sorted(draw(st.sets(st.integers(0, 12))))
-        for n in numbers:
-            length = segment_ms if n != numbers[-1] else draw(st.integers(1, segment_ms))
-            hits.append((uri, n * segment_ms, n * segment_ms + length, draw(st.integers(0, 10_000)), segment_ms))
-    return hits
+def hit_streams(draw: st.DrawFn, labels: tuple[str, ...] = ("yoga",)) -> tuple[list[Hit], int]:
+    segment_ms = draw(st.integers(1, 20))
+    numbers = sorted(draw(st.sets(st.integers(0, 12))))
+    hits = []
+    for n in numbers:
+        length = segment_ms if n != numbers[-1] else draw(st.integers(1, segment_ms))
+        for label in sorted(draw(st.sets(st.sampled_from(labels), min_size=1))):
+            hits.append(hit(n * segment_ms, n * segment_ms + length, draw(st.integers(0, 10_000)), label))
+    return sorted(hits), segment_ms
 
 
-@given(hit_streams())
-def test_moments_are_apart_and_cover_exactly_the_hits(hits: list[Hit]) -> None:
-    found = list(merge(iter(hits), label="yoga"))
-    segment_ms = {hit[0]: hit[4] for hit in hits}
+@given(hit_streams(("yoga", "archery")))
+def test_moments_are_apart_and_cover_exactly_the_hits(stream: tuple[list[Hit], int]) -> None:
+    hits, segment_ms = stream
+    found = list(merge("a", hits, segment_ms=segment_ms))
     for before, after in pairwise(found):
-        gap_ms = round(1000 * (after.start_seconds - before.end_seconds))
-        assert before.uri != after.uri or gap_ms > segment_ms[before.uri]
+        assert round(1000 * (after.start_seconds - before.end_seconds)) > segment_ms
     covered: list[Hit] = []
     for moment in found:
         start, end = round(1000 * moment.start_seconds), round(1000 * moment.end_seconds)
-        inside = [hit for hit in hits if hit[0] == moment.uri and start <= hit[1] and hit[2] <= end]
-        assert (min(hit[1] for hit in inside), max(hit[2] for hit in inside)) == (start, end)
-        assert moment.segments == len(inside)
-        assert moment.score == max(hit[3] for hit in inside) / 10_000
-        assert moment.mean_score == pytest.approx(sum(hit[3] for hit in inside) / len(inside) / 10_000)
+        inside = [one for one in hits if start <= one.start_ms and one.end_ms <= end]
+        assert (min(one.start_ms for one in inside), max(one.end_ms for one in inside)) == (start, end)
+        of_segment = {n: max(one.score for one in inside if one.start_ms == n) for n in {one.start_ms for one in inside}}
+        assert moment.segments == len(of_segment)
+        assert moment.score == max(of_segment.values()) / 10_000
+        assert moment.mean_score == pytest.approx(sum(of_segment.values()) / len(of_segment) / 10_000)
+        assert moment.label in {one.label for one in inside if one.score == max(of_segment.values())}
         covered += inside
     assert covered == hits
-    again = [
-        (m.uri, round(1000 * m.start_seconds), round(1000 * m.end_seconds), round(10_000 * m.score), segment_ms[m.uri])
-        for m in found
+
+
+def moment(start: float, end: float, score: float = 0.5, label: str = "yoga") -> Moment:
+    return Moment("a", label, start, end, score, score, 1)
+
+
+def test_near_moments_are_joined_once() -> None:
+    first = [moment(0, 10, 0.9), moment(40, 50, 0.8), moment(100, 110, 0.7)]
+    second = [moment(12, 20, 0.6, "archery"), moment(53, 60, 0.95, "archery"), moment(53.5, 54, 0.1, "archery")]
+    assert list(near(first, second[:2], milliseconds=3_000)) == [
+        Moment("a", "yoga + archery", 0, 20, 0.6, 0.75, 2),
+        Moment("a", "yoga + archery", 40, 60, 0.8, pytest.approx(0.875), 2),
     ]
-    assert [m[:5] for m in merge(again, label="yoga")] == [m[:5] for m in found]
+    assert list(near(first, second[:2], milliseconds=1_999)) == []
+    # What is near two is one moment with both.
+    assert list(near(first, second[:1], milliseconds=20_000)) == [
+        Moment("a", "yoga + archery", 0, 50, 0.6, pytest.approx((0.9 + 0.8 + 0.6) / 3), 3)
+    ]
+    assert list(near([], second, milliseconds=1)) == list(near(first, [], milliseconds=1)) == []
 
 
-@given(hit_streams(), st.integers(1, 8))
-def test_the_best_are_the_first_of_all_in_order(hits: list[Hit], limit: int) -> None:
-    found = list(merge(hits, label="yoga"))
-    in_order = sorted(found, key=lambda m: (-m.score, m.uri, m.start_seconds))
-    assert best(iter(found), limit) == (tuple(in_order[:limit]), len(found))
+@given(hit_streams(), hit_streams(), st.integers(0, 30))
+def test_near_moments_by_definition(one: tuple[list[Hit], int], other: tuple[list[Hit], int], milliseconds: int) -> None:
+    first, second = list(merge("a", one[0], segment_ms=one[1])), list(merge("a", other[0], segment_ms=other[1]))
+
+    def close(a: Moment, b: Moment) -> bool:
+        return round(1000 * max(a.start_seconds - b.end_seconds, b.start_seconds - a.end_seconds)) <= milliseconds
+
+    joined = list(near(first, second, milliseconds=milliseconds))
+    for before, after in pairwise(joined):
+        assert before.end_seconds <= after.start_seconds
+    for a in first:
+        inside = any(m.start_seconds <= a.start_seconds and a.end_seconds <= m.end_seconds for m in joined)
+        assert inside or not any(close(a, b) for b in second)
+    for m in joined:
+        parts = [
+            [x for x in side if m.start_seconds <= x.start_seconds and x.end_seconds <= m.end_seconds]
+            for side in (first, second)
+        ]
+        assert any(close(a, b) for a in parts[0] for b in parts[1])
+        assert m.score <= max(x.score for x in parts[0])
+        assert m.score <= max(x.score for x in parts[1])
+
+
+def test_to_touch_is_not_to_overlap() -> None:
+    assert not overlaps(moment(10, 20), [moment(0, 10), moment(20, 30)])
+    assert overlaps(moment(10, 20), [moment(19.999, 30)])
+    assert overlaps(moment(10, 20), [moment(0, 100)])

@@ -1,5 +1,7 @@
 """What was found, for people: words -> labels -> the moments in which they are seen."""
 
-from indexer.search.moments import Moment, SearchResult, search
+from indexer.search.answer import SearchResult, search
+from indexer.search.moments import Moment
+from indexer.search.videos import Coverage, FoundVideo, Sort
 
-__all__ = ["Moment", "SearchResult", "search"]
+__all__ = ["Coverage", "FoundVideo", "Moment", "SearchResult", "Sort", "search"]

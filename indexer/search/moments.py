@@ -1,127 +1,128 @@
-"""Hits -> moments: neighbouring segments of one label are one thing to a person.
+"""Hits -> moments, for one video: neighbouring segments of an action are one thing to a person.
 
     hits      [--.91--)[--.88--)          [--.40--)            [--.75--)
     moments   [-------------- score .91 -----------)           [--.75--)      a gap of one segment still belongs
 
-`search` asks SQL; `merge` and `best` are arithmetic.
+    near      [--.91--)                                        [--.75--)      an action ...
+                           [--.80--)                                          ... and another, not far from it
+              [------- score .80 --)                                          are one moment of both
+
+All of it is arithmetic.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import Engine
 
-from indexer.catalog.connect import reading
-from indexer.search.labels import Hit, label_names, read_hits
-from indexer.search.resolve import resolve
+class Hit(NamedTuple):
+    """One segment of a video in which one label was seen."""
+
+    start_ms: int
+    end_ms: int
+    score: int
+    """In ten-thousandths."""
+    label: str
 
 
 class Moment(NamedTuple):
-    """[start_seconds, end_seconds) of one video, in which one label was seen."""
+    """[start_seconds, end_seconds) of one video, in which an action was seen."""
 
     uri: str
     label: str
+    """Of its best segment. If the query asked for two actions near each other, those of both, as in `drinking + laughing`."""
     start_seconds: float
     end_seconds: float
     score: float
-    """Of its best segment, 0 to 1."""
+    """Of its best segment, 0 to 1; of two actions, that of the lesser one."""
     mean_score: float
     """Of the segments that were hit."""
     segments: int
     """How many were hit."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The answer to one query. Without `labels` nothing was searched, and `candidates` are names that were perhaps meant."""
-
-    query: str
-    labels: tuple[tuple[str, float], ...]
-    """Label and weight."""
-    candidates: tuple[str, ...]
-    moments: tuple[Moment, ...]
-    """Best first."""
-    total: int
-    """How many moments there are; those beyond the limit are not in `moments`."""
-
-    def as_document(self) -> dict[str, Any]:
-        """For JSON: what `search --json` prints."""
-        return {
-            "query": self.query,
-            "labels": [{"label": label, "weight": weight} for label, weight in self.labels],
-            "candidates": list(self.candidates),
-            "moments": [
-                {
-                    "uri": moment.uri,
-                    "label": moment.label,
-                    "start_seconds": moment.start_seconds,
-                    "end_seconds": moment.end_seconds,
-                    "score": moment.score,
-                    "segments": moment.segments,
-                }
-                for moment in self.moments
-            ],
-        }
+def merge(uri: str, hits: Sequence[Hit], *, segment_ms: int) -> Iterator[Moment]:
+    """Join hits, ordered by start, whose gap is at most one segment long. A segment may have hits of several labels."""
+    group: list[Hit] = []
+    end = 0
+    for hit in hits:
+        if group and hit.start_ms - end > segment_ms:
+            yield _joined(uri, group)
+            group = []
+        end = max(end, hit.end_ms)
+        group.append(hit)
+    if group:
+        yield _joined(uri, group)
 
 
-def search(
-    engine: Engine,
-    query: str,
-    recipe_digest: str | None,
-    *,
-    min_score: float = 0.0,
-    under: str | None = None,
-    limit: int = 20,
-) -> SearchResult:
-    """The best `limit` moments, at least one, of the label that `query` names, in the results of this recipe.
+def near(first: Sequence[Moment], second: Sequence[Moment], *, milliseconds: int) -> Iterator[Moment]:
+    """Join moments of a video with those of another action whose gap is at most this; what then overlaps is one moment.
 
-    A video that has no results under it (yet) shows those of the recipe that it was indexed with last. `min_score` is 0 to 1;
-    it also shapes the moments, as segments below it do not count. `under` is what the uri begins with.
+    Both are ordered by start, and neither side overlaps itself.
     """
-    with reading(engine) as connection:
-        resolution = resolve(query, label_names(connection, recipe_digest))
-        found = (
-            moment
-            for label, _ in resolution.labels
-            for moment in merge(read_hits(connection, label, recipe_digest, min_score=min_score, under=under), label=label)
-        )
-        moments, total = best(found, limit)
-    return SearchResult(resolution.query, resolution.labels, resolution.candidates, moments, total)
+    group: list[tuple[Moment, Moment]] = []
+    end = 0.0
+    for pair in _close(first, second, milliseconds):
+        if group and min(moment.start_seconds for moment in pair) >= end:
+            yield _both(group)
+            group = []
+        end = max(end, *(moment.end_seconds for moment in pair))
+        group.append(pair)
+    if group:
+        yield _both(group)
 
 
-def merge(hits: Iterable[Hit], *, label: str) -> Iterator[Moment]:
-    """Join hits of a video whose gap is at most one segment long. The hits of a video come together, ordered by start."""
-    of, start, end, highest, total, count = "", 0, 0, 0, 0, 0
-    for uri, start_ms, end_ms, score, segment_ms in hits:
-        if uri == of and start_ms - end <= segment_ms:
-            end = max(end, end_ms)
-            highest = max(highest, score)
-            total += score
-            count += 1
-            continue
-        if count:
-            yield Moment(of, label, start / 1000, end / 1000, highest / 10_000, total / (10_000 * count), count)
-        of, start, end, highest, total, count = uri, start_ms, end_ms, score, score, 1
-    if count:
-        yield Moment(of, label, start / 1000, end / 1000, highest / 10_000, total / (10_000 * count), count)
+def overlaps(moment: Moment, others: Iterable[Moment]) -> bool:
+    """Whether it shares any time with one of `others`, of the same video. To touch is not to overlap."""
+    return any(moment.start_seconds < other.end_seconds and other.start_seconds < moment.end_seconds for other in others)
 
 
-def best(moments: Iterable[Moment], limit: int) -> tuple[tuple[Moment, ...], int]:
-    """The best `limit` moments (1 or more) by score, then uri and start; and how many there are in all.
+def _joined(uri: str, hits: Sequence[Hit]) -> Moment:
+    best = max(hits, key=lambda hit: hit.score)
+    of_segment: dict[int, int] = {}
+    for hit in hits:
+        of_segment[hit.start_ms] = max(hit.score, of_segment.get(hit.start_ms, 0))
+    return Moment(
+        uri=uri,
+        label=best.label,
+        start_seconds=hits[0].start_ms / 1000,
+        end_seconds=max(hit.end_ms for hit in hits) / 1000,
+        score=best.score / 10_000,
+        mean_score=sum(of_segment.values()) / (10_000 * len(of_segment)),
+        segments=len(of_segment),
+    )
 
-    Holds only as many as it gives.
-    """
-    total = 0
 
-    def counted() -> Iterator[Moment]:
-        nonlocal total
-        for moment in moments:
-            total += 1
-            yield moment
+def _close(first: Sequence[Moment], second: Sequence[Moment], milliseconds: int) -> list[tuple[Moment, Moment]]:
+    """Pairs that are near each other, ordered by their common start."""
+    pairs = []
+    begin = 0
+    for one in first:
+        while begin < len(second) and _gap_ms(second[begin], one) > milliseconds:
+            begin += 1  # too far behind for this one and all that follow
+        for other in second[begin:]:
+            if _gap_ms(one, other) > milliseconds:
+                break
+            pairs.append((one, other))
+    return sorted(pairs, key=lambda pair: min(moment.start_seconds for moment in pair))
 
-    chosen = heapq.nsmallest(limit, counted(), key=lambda m: (-m.score, m.uri, m.start_seconds, m.label))
-    return tuple(chosen), total
+
+def _gap_ms(before: Moment, after: Moment) -> int:
+    return round(1000 * (after.start_seconds - before.end_seconds))
+
+
+def _both(pairs: Sequence[tuple[Moment, Moment]]) -> Moment:
+    first, second = ({moment.start_seconds: moment for moment in side}.values() for side in zip(*pairs, strict=True))
+    one, other = (max(side, key=lambda moment: moment.score) for side in (first, second))
+    everything = [*first, *second]
+    segments = sum(moment.segments for moment in everything)
+    return Moment(
+        uri=one.uri,
+        label=f"{one.label} + {other.label}",
+        start_seconds=min(moment.start_seconds for moment in everything),
+        end_seconds=max(moment.end_seconds for moment in everything),
+        score=min(one.score, other.score),
+        mean_score=sum(moment.mean_score * moment.segments for moment in everything) / segments,
+        segments=segments,
+    )

@@ -1,13 +1,33 @@
-"""Words -> labels. Never a guess: what is not the name of a label is answered with names that were perhaps meant."""
+"""Words -> labels. What is searched is always said, and what is not near enough to any label is only offered, never searched.
+
+An exact name is that label. Else the words are compared with the names and with everyday phrases for them: `general` words
+(football) mean several labels. What is alike in letters only is a candidate at most.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rapidfuzz import fuzz, process
 
+from indexer.search.phrases import PhraseIndex
+from indexer.search.synonyms import kinetics_synonyms
+
 CANDIDATES = 5
+MOST_LABELS = 20
+"""Words that mean more labels than this (playing) mean none of them in particular."""
+
+_GOOD = 0.4
+"""Score of `PhraseIndex` from which the words mean a label."""
+_POOR = 0.15
+"""And below which it is not even offered."""
+_ALSO = 0.5
+"""Share of the best score below which nothing is offered beside labels that are meant."""
+_AS_GOOD = 0.9
+"""Share of the best score from which another label is meant as well."""
 _NEAR = 70.0
 """Of 100. Names less like the query than this have only letters in common with it (hello world, chopping wood: 50)."""
 _BEHIND = 15.0
@@ -16,27 +36,59 @@ _BEHIND = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a query means. Either list may be empty, but there are candidates only if there are no labels."""
+    """What words mean."""
 
-    query: str
+    words: str
     labels: tuple[tuple[str, float], ...]
-    """Label and weight, 0 to 1."""
+    """Label and weight, best first; the first has weight 1. Empty if nothing is near enough."""
     candidates: tuple[str, ...]
-    """Nearest first, CANDIDATES at most."""
+    """Further labels that were perhaps meant, nearest first, CANDIDATES at most; none if a name was written exactly."""
 
 
-def resolve(query: str, names: Iterable[str]) -> Resolution:
-    """Find the label that is called `query`; upper and lower case, underscores and the width of gaps do not matter.
+def resolve(words: str, names: Iterable[str]) -> Resolution:
+    """Find the labels, of those called `names`, that `words` mean."""
+    known = tuple(sorted(set(names)))
+    exact = resolve_name(words, known)
+    if exact.labels:
+        return exact
+    ranked = _index(known).rank(words)
+    best = ranked[0][1] if ranked else 0.0
+    meant = [(label, score / best) for label, score in ranked if best >= _GOOD and score >= _AS_GOOD * best]
+    if len(meant) > MOST_LABELS:
+        meant = []
+    poor = max(_POOR, _ALSO * best) if meant else _POOR
+    near = [label for label, score in ranked if score >= poor] or list(exact.candidates)
+    offered = [label for label in near if label not in dict(meant)]
+    return Resolution(words, tuple(meant), tuple(offered[:CANDIDATES]))
 
-    If labels differ in nothing else, the one that is written as the query is meant, or else all of them.
+
+def resolve_name(name: str, names: Iterable[str]) -> Resolution:
+    """Find the label that is called `name`; upper and lower case, underscores and the width of gaps do not matter.
+
+    If labels differ in nothing else, the one that is written as `name` is meant, or else all of them.
     """
-    plain = {name: _plain(name) for name in sorted(set(names))}
-    wanted = _plain(query)
-    exact = [query] if query in plain else [name for name, words in plain.items() if words == wanted]
+    plain = {known: _plain(known) for known in sorted(set(names))}
+    wanted = _plain(name)
+    exact = [name] if name in plain else [known for known, text in plain.items() if text == wanted]
     if exact:
-        return Resolution(query, tuple((name, 1.0) for name in exact), ())
+        return Resolution(name, tuple((known, 1.0) for known in exact), ())
     nearest = process.extract(wanted, plain, scorer=fuzz.WRatio, limit=CANDIDATES, score_cutoff=_NEAR)
-    return Resolution(query, (), tuple(name for _, score, name in nearest if score >= nearest[0][1] - _BEHIND))
+    return Resolution(name, (), tuple(known for _, score, known in nearest if score >= nearest[0][1] - _BEHIND))
+
+
+@lru_cache(maxsize=8)
+def _index(names: tuple[str, ...]) -> PhraseIndex:
+    synonyms = kinetics_synonyms()
+    own = {_plain(label): phrases for label, phrases in synonyms.labels.items()}
+    phrases = [(phrase, (name,)) for name in names for phrase in (name, *own.get(_plain(name), ()))]
+    called: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        called[_plain(name)].append(name)
+    general = []
+    for phrase, labels in synonyms.general.items():
+        meant = [name for label in labels for name in called.get(_plain(label), ())]
+        general += [(phrase, tuple(meant))] if meant else []
+    return PhraseIndex([*phrases, *general])
 
 
 def _plain(words: str) -> str:

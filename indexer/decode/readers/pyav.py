@@ -45,7 +45,7 @@ class PyavReader:
         self._sampler = sampler
         self._stream = video.stream
         self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
-        self._clock = _FrameClock(video)
+        self._clock = FrameClock(video)
         self.key_times = self._load_index()
         self._frames = self._decode()
         self._end: float | None = None
@@ -188,7 +188,7 @@ def _key_times(entries: IndexEntries, base: Fraction, origin_seconds: float) -> 
     return sorted(float(entry.timestamp * base) - origin_seconds for entry in entries if entry.is_keyframe)
 
 
-class _FrameClock:
+class FrameClock:
     """Gives every decoded frame its time in seconds, whatever its container knows of time."""
 
     def __init__(self, video: OpenVideo) -> None:

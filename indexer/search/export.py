@@ -1,0 +1,91 @@
+"""An answer for other programs: CSV, JSON, a playlist, lists for editing suites."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from indexer.errors import ConfigError
+from indexer.search.answer import SearchResult
+from indexer.search.edl import edl, one_line
+from indexer.search.timecode import frame_rate
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of one."""
+
+
+def export_as(form: str, result: SearchResult) -> str:
+    """The moments of `result` as text in one of FORMATS. Raises ConfigError if the format cannot hold them."""
+    return FORMATS[form](result)
+
+
+def _csv(result: SearchResult) -> str:
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    table.writerow(["uri", "label", "start_seconds", "end_seconds", "score", "mean_score", "segments"])
+    for moment in result.moments:
+        names = [f"'{name}" if name.startswith(_FORMULA) else name for name in (moment.uri, moment.label)]
+        scores = [round(score, 4) for score in (moment.score, moment.mean_score)]
+        table.writerow([*names, moment.start_seconds, moment.end_seconds, *scores, moment.segments])
+    return out.getvalue()
+
+
+def _json(result: SearchResult) -> str:
+    return json.dumps(result.as_document(), ensure_ascii=False, indent=2) + "\n"
+
+
+def _m3u(result: SearchResult) -> str:
+    """A playlist whose items begin and stop at the moments, in players that know these options (VLC)."""
+    lines = ["#EXTM3U"]
+    for moment in result.moments:
+        name = one_line(PurePosixPath(moment.uri).name)
+        lines += [
+            f"#EXTINF:{moment.end_seconds - moment.start_seconds:.0f},{one_line(moment.label)} {moment.score:.2f} - {name}",
+            f"#EXTVLCOPT:start-time={moment.start_seconds:.3f}",
+            f"#EXTVLCOPT:stop-time={moment.end_seconds:.3f}",
+            moment.uri if one_line(moment.uri) == moment.uri else _file_url(moment.uri),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _otio(result: SearchResult) -> str:
+    """An OpenTimelineIO timeline: one clip for each moment, at the frame rate of its own video."""
+    try:
+        from opentimelineio.opentime import RationalTime, TimeRange
+        from opentimelineio.schema import Clip, ExternalReference, Timeline, Track
+    except ModuleNotFoundError:
+        raise ConfigError("--export otio needs the package opentimelineio: pip install 'indexer[otio]'") from None
+
+    track = Track("moments")
+    for moment in result.moments:
+        video = result.videos[moment.uri]
+        rate = frame_rate(video.average_fps)
+        fps = float(rate.exact)
+
+        def frames(first: int, end: int, fps: float = fps) -> TimeRange:
+            return TimeRange(RationalTime(first, fps), RationalTime(end - first, fps))
+
+        media = ExternalReference(
+            target_url=_file_url(moment.uri), available_range=frames(0, rate.end_frame(video.duration_seconds))
+        )
+        clip = Clip(
+            name=PurePosixPath(moment.uri).name,
+            media_reference=media,
+            source_range=frames(rate.first_frame(moment.start_seconds), rate.end_frame(moment.end_seconds)),
+            metadata={"indexer": {"uri": moment.uri, "label": moment.label, "score": moment.score}},
+        )
+        track.append(clip)
+    timeline = Timeline(result.query)
+    timeline.tracks.append(track)
+    return str(timeline.to_json_string(indent=2)) + "\n"
+
+
+def _file_url(uri: str) -> str:
+    return uri if "://" in uri else "file://" + quote(uri)
+
+
+FORMATS: dict[str, Callable[[SearchResult], str]] = {"csv": _csv, "json": _json, "m3u": _m3u, "edl": edl, "otio": _otio}

@@ -1,0 +1,233 @@
+"""The moments that a question finds, from SQL: which videos are looked into, and in what order, to read little in vain.
+
+A label with few hits is read whole, through its hits. Of a common one, the best moments are found through its best hits, the
+newest ones through the newest videos. Where few videos are allowed, they lead. Some hundred videos are held at a time, and
+as many hits as WHOLE, or as are needed for the moments wanted.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, text
+
+from indexer.search.moments import Hit, Moment, merge, near, overlaps
+from indexer.search.query import Limit
+from indexer.search.recipes import SearchedRecipe, Standing, standing_results
+from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter
+
+WHOLE = 30_000
+"""Hits that are read at once without much ado: a fifth of a second."""
+SEEN = 0.1
+"""Score from which a label that is left out counts as seen: the index knows traces of many labels everywhere."""
+
+_GROWTH = 8
+"""Best hits that are looked at for each moment wanted; and how many times more if they were too few."""
+
+Found = tuple[Moment, FoundVideo]
+
+_COUNT = text(
+    "SELECT coalesce(sum(n), 0) FROM label_stat WHERE recipe_id = :recipe_id AND label_id IN :labels AND bucket >= :bucket"
+).bindparams(bindparam("labels", expanding=True))
+
+_BEST_HITS = text(
+    "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id IN :labels AND score >= :score"
+    " ORDER BY score DESC, video_id LIMIT :count"
+).bindparams(bindparam("labels", expanding=True))
+
+# With the labels and the videos named, these are look-ups by key.
+_HITS = text(
+    "SELECT video_id, start_ms, end_ms, score, label_id FROM hit"
+    " WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos AND score >= :score"
+).bindparams(bindparam("labels", expanding=True), bindparam("videos", expanding=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query whose words have become labels."""
+
+    action: tuple[str, ...]
+    near: tuple[str, ...] = ()
+    """Labels of the second action; none of the first one. Empty if only one was asked for."""
+    near_ms: int = 0
+    without: tuple[str, ...] = ()
+    score: tuple[Limit, ...] = ()
+    dur: tuple[Limit, ...] = ()
+
+    @property
+    def least_score(self) -> int:
+        """Ten-thousandths that a segment must have to count."""
+        exact = [(limit.operator, round(10_000 * limit.number, 2)) for limit in self.score]
+        least = [math.ceil(n) for operator, n in exact if operator == ">="]
+        return max([0, *least, *(math.floor(n) + 1 for operator, n in exact if operator == ">")])
+
+    @property
+    def actions(self) -> Sequence[tuple[str, ...]]:
+        """Their labels; every moment shows them all."""
+        return [self.action, self.near] if self.near else [self.action]
+
+
+class Finder:
+    """Finds moments in one view of the catalog."""
+
+    def __init__(
+        self, connection: Connection, recipes: Sequence[SearchedRecipe], videos: VideoFilter, question: Question
+    ) -> None:
+        self._connection = connection
+        self._recipes = recipes
+        self._videos = videos
+        self._question = question
+        # The rarer action leads.
+        self._hits, self._leading = min((self._count(labels), labels) for labels in question.actions)
+
+    def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
+        """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
+        few_hits = self._hits <= WHOLE
+        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, self._hits)
+        in_order = self._moments(self._videos.ids(self._connection, sort))
+        if few_videos and (few_hits or sort == "best"):
+            return _first(in_order, sort, limit)
+        if few_hits:
+            return _first(self._moments(_chunks(self._best_hits(self._hits))), sort, limit)
+        if sort == "best":
+            return self._best(limit) or _first(in_order, sort, limit)
+        some = list(islice(in_order, limit + 1))
+        return some[:limit], len(some) if len(some) <= limit else None
+
+    def _best(self, limit: int) -> tuple[list[Found], int | None] | None:
+        """The best moments, if some of the best hits are enough to know; else None."""
+        count = _GROWTH * limit
+        while count <= max(WHOLE, _GROWTH**2 * limit):
+            hits = self._best_hits(count)
+            moments = self._moments(_chunks(hits))
+            if len(hits) < count:
+                return _first(moments, "best", limit)
+            # What has no hit among these comes after the last of them.
+            sure = (found for found in moments if (-round(10_000 * found[0].score), found[1].video_id) < hits[-1])
+            best, total = _first(sure, "best", limit)
+            if total >= limit:
+                return best, None
+            count *= _GROWTH
+        return None
+
+    def _count(self, labels: tuple[str, ...]) -> int:
+        """How many hits these labels have, or a few more: they are counted by tenths of the score."""
+        bucket = min(self._question.least_score // 1000, 9)
+        count = 0
+        for recipe in self._recipes:
+            values = {"recipe_id": recipe.recipe_id, "labels": _ids(recipe, labels), "bucket": bucket}
+            count += int(self._connection.execute(_COUNT, values).scalar_one())
+        return count
+
+    def _best_hits(self, count: int) -> list[tuple[int, int]]:
+        """The best hits of the leading action, as (-score, video id), in this order; those of old results among them."""
+        streams = []
+        for recipe in self._recipes:
+            values = {"recipe_id": recipe.recipe_id, "labels": _ids(recipe, self._leading), "count": count}
+            rows = self._connection.execute(_BEST_HITS, values | {"score": self._question.least_score}).all()
+            streams.append([(-score, video_id) for score, video_id in rows])
+        return list(islice(heapq.merge(*streams), count))
+
+    def _moments(self, chunks: Iterable[Sequence[int]]) -> Iterator[Found]:
+        """All moments of these videos, given by their ids: video by video in the order given, each ordered by start."""
+        for ids in chunks:
+            standing = standing_results(self._connection, self._recipes, ids)
+            for videos in _portions(self._videos.read(self._connection, standing, ids)):
+                moments = self._of_action(videos, standing)
+                if self._question.without:
+                    moments = self._left(moments, standing)
+                for moment, video in moments:
+                    length_ms = round(1000 * (moment.end_seconds - moment.start_seconds))
+                    if _allowed(self._question.score, moment.score) and _allowed(self._question.dur, length_ms):
+                        yield moment, video
+
+    def _of_action(self, videos: Sequence[FoundVideo], standing: Mapping[int, Standing]) -> Iterator[Found]:
+        question = self._question
+        first = self._seen(videos, standing, question.action, question.least_score)
+        second = self._seen(videos, standing, question.near, question.least_score)
+        for video in videos:
+            moments = first[video.video_id]
+            if question.near:
+                moments = list(near(moments, second[video.video_id], milliseconds=question.near_ms))
+            yield from ((moment, video) for moment in moments)
+
+    def _left(self, found: Iterable[Found], standing: Mapping[int, Standing]) -> Iterator[Found]:
+        """Those that overlap nothing that is left out."""
+        kept = list(found)
+        videos = list({video.video_id: video for _, video in kept}.values())
+        least = max(self._question.least_score, round(10_000 * SEEN))
+        seen = self._seen(videos, standing, self._question.without, least)
+        return (one for one in kept if not overlaps(one[0], seen[one[1].video_id]))
+
+    def _seen(
+        self, videos: Sequence[FoundVideo], standing: Mapping[int, Standing], labels: tuple[str, ...], least_score: int
+    ) -> dict[int, list[Moment]]:
+        """Video id -> the moments of any of these labels in it, ordered by start."""
+        hits: dict[int, list[Hit]] = defaultdict(list)
+        for recipe in self._recipes if labels else ():
+            names = {recipe.label_ids[label]: label for label in labels if label in recipe.label_ids}
+            ids = [video.video_id for video in videos if standing[video.video_id].recipe is recipe]
+            values = {"recipe_id": recipe.recipe_id, "labels": list(names), "videos": ids, "score": least_score}
+            for video_id, start_ms, end_ms, score, label_id in self._connection.execute(_HITS, values).all():
+                hits[video_id].append(Hit(start_ms, end_ms, score, names[label_id]))
+        return {
+            video.video_id: list(
+                merge(video.uri, sorted(hits[video.video_id]), segment_ms=standing[video.video_id].recipe.segment_ms)
+            )
+            for video in videos
+        }
+
+
+def _allowed(limits: Iterable[Limit], value: float) -> bool:
+    return all(limit.allows(value) for limit in limits)
+
+
+def _ids(recipe: SearchedRecipe, labels: Iterable[str]) -> list[int]:
+    return [recipe.label_ids[label] for label in labels if label in recipe.label_ids]
+
+
+def _chunks(hits: Iterable[tuple[int, int]]) -> Iterator[Sequence[int]]:
+    """The ids of the videos of these hits, each once."""
+    ids = iter(dict.fromkeys(video_id for _, video_id in hits))
+    while chunk := list(islice(ids, VIDEOS_AT_ONCE)):
+        yield chunk
+
+
+def _portions(videos: Iterable[FoundVideo]) -> Iterator[list[FoundVideo]]:
+    """As many videos at a time as have at most WHOLE segments; one at least."""
+    portion: list[FoundVideo] = []
+    segments = 0
+    for video in videos:
+        if portion and segments + video.segments > WHOLE:
+            yield portion
+            portion, segments = [], 0
+        portion.append(video)
+        segments += video.segments
+    if portion:
+        yield portion
+
+
+def _first(found: Iterable[Found], sort: Sort, limit: int) -> tuple[list[Found], int]:
+    """The first `limit` in this order, and how many there are in all. Holds only as many as it gives."""
+    total = 0
+
+    def counted() -> Iterator[Found]:
+        nonlocal total
+        for one in found:
+            total += 1
+            yield one
+
+    return heapq.nsmallest(limit, counted(), key=_KEYS[sort]), total
+
+
+_KEYS: dict[Sort, Callable[[Found], tuple[Any, ...]]] = {
+    "best": lambda found: (-found[0].score, found[0].uri, found[0].start_seconds),
+    "newest": lambda found: (-found[1].modified_at, found[0].uri, found[0].start_seconds),
+    "video": lambda found: (found[0].uri, found[0].start_seconds),
+}

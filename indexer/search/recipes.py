@@ -1,0 +1,82 @@
+"""Whose results are searched. Which recipe's results stand for a video is decided here.
+
+A video shows the results of the job's own recipe if it has any. If not, it shows those that were committed last under any
+other recipe: after a change of the model, the old results stay searchable until the new ones are there. The two never mix.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, text
+
+from indexer.errors import ConfigError
+
+_RECIPES = text(
+    "SELECT id, document, label_set, digest = :digest AS own FROM recipe WHERE digest = :digest"
+    " OR EXISTS (SELECT 1 FROM part WHERE part.recipe_id = recipe.id AND part.state = 'live') ORDER BY id"
+)
+_LABELS = text("SELECT id, name FROM label WHERE label_set = :label_set")
+_LIVE = text(
+    "SELECT video_id, recipe_id, part_id, segments FROM result"
+    " WHERE video_id IN :videos AND recipe_id IN :recipes AND part_id IS NOT NULL"
+).bindparams(bindparam("videos", expanding=True), bindparam("recipes", expanding=True))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedRecipe:
+    """A recipe with results that may be shown."""
+
+    recipe_id: int
+    own: bool
+    """The recipe of the job that is asked about."""
+    model: str
+    segment_ms: int
+    """Length of a segment; the last one of a video is shorter."""
+    label_ids: Mapping[str, int]
+
+
+def searched_recipes(connection: Connection, digest: str | None, model: str | None) -> list[SearchedRecipe]:
+    """The recipe with this digest, and the others that have results. Raises ConfigError if none of them is of this model."""
+    recipes = []
+    for row in connection.execute(_RECIPES, {"digest": digest or ""}).all():
+        document = json.loads(row.document)
+        labels = connection.execute(_LABELS, {"label_set": row.label_set})
+        recipes.append(
+            SearchedRecipe(
+                recipe_id=row.id,
+                own=bool(row.own),
+                model=document["model"]["name"],
+                segment_ms=round(1000 * document["sampling"]["segment"]),
+                label_ids={label.name: label.id for label in labels},
+            )
+        )
+    if model is None or not recipes:
+        return recipes
+    of_model = [recipe for recipe in recipes if recipe.model == model]
+    if not of_model:
+        there = ", ".join(sorted({recipe.model for recipe in recipes}))
+        raise ConfigError(f"model: nothing is indexed with {model!r}; there are results of {there}")
+    return of_model
+
+
+class Standing(NamedTuple):
+    """What stands for one video."""
+
+    recipe: SearchedRecipe
+    segments: int
+    """How many rows there are."""
+
+
+def standing_results(
+    connection: Connection, recipes: Sequence[SearchedRecipe], video_ids: Sequence[int]
+) -> dict[int, Standing]:
+    """Video id -> the results that stand for it; videos without results are left out."""
+    by_id = {recipe.recipe_id: recipe for recipe in recipes}
+    rows = connection.execute(_LIVE, {"videos": video_ids, "recipes": list(by_id)}).all()
+    # The own recipe wins, else the later commit, which has the higher part: the last one entered stays.
+    rows = sorted(rows, key=lambda row: (by_id[row.recipe_id].own, row.part_id))
+    return {row.video_id: Standing(by_id[row.recipe_id], row.segments) for row in rows}

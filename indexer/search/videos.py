@@ -1,0 +1,178 @@
+"""The videos that a search looks into: those that the query allows, in an order, and how many there are in all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, bindparam, text
+
+from indexer.search.recipes import SearchedRecipe, Standing
+
+Sort = Literal["best", "newest", "video"]
+"""Order of moments: by score, by the date of their video (last modified), or by its uri; then by uri and time."""
+
+VIDEOS_AT_ONCE = 500
+
+_ORDERS: dict[Sort, str] = {"best": "id", "newest": "modified_at DESC, uri", "video": "uri"}
+_ABSOLUTE = ("/", "s3://")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVideo:
+    """What is known of a video of the answer."""
+
+    video_id: int
+    uri: str
+    modified_at: float
+    """Unix time in seconds."""
+    duration_seconds: float
+    average_fps: float
+    """A description. Frames of some videos come at other distances."""
+    model: str
+    """That its results are from."""
+    segments: int
+    """Rows that the index has of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of what was found in the sources the search could look into. Videos that are gone do not count."""
+
+    videos: int
+    """Those with something to index: indexed + failed + pending."""
+    indexed: int
+    """With results that are searched, even if a later attempt failed or is still to come."""
+    failed: int
+    pending: int
+    skipped: int
+
+    def as_document(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class VideoFilter:
+    """Which videos are allowed, as SQL on the table video."""
+
+    def __init__(
+        self,
+        *,
+        under: str | None = None,
+        path: str | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+    ) -> None:
+        """`under` is what the uri begins with, characters, not folders: /a/b also begins /a/bc.
+
+        So is a `path` that is absolute. One that is not may stand anywhere in the uri, and one with * (any characters) or ?
+        (any one) is a pattern for all of the uri, or for the end of it; in both, upper and lower case do not matter.
+        """
+        self._conditions = ["gone_at IS NULL"]
+        self._values: dict[str, Any] = {}
+        if under:
+            self._begins(under, "under")
+        if path is not None:
+            absolute, pattern = path.startswith(_ABSOLUTE), any(c in path for c in "*?")
+            if absolute:
+                self._begins(path.replace("?", "*").split("*", 1)[0], "path")
+            if pattern or not absolute:
+                self._conditions.append("lower(uri) LIKE :pattern ESCAPE '!'")
+                self._values["pattern"] = ("" if absolute else "%") + _like(path) + ("" if pattern else "%")
+        if after is not None:
+            self._conditions.append("modified_at >= :after")
+            self._values["after"] = after.timestamp()
+        if before is not None:
+            self._conditions.append("modified_at < :before")
+            self._values["before"] = before.timestamp()
+
+    def __bool__(self) -> bool:
+        """Whether it refuses anything."""
+        return bool(self._values)
+
+    def fewer_than(self, connection: Connection, count: int) -> bool:
+        """Whether less than `count` videos are allowed. Counting stops there."""
+        some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {count}"
+        return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one()) < count
+
+    def ids(self, connection: Connection, sort: Sort) -> Iterator[Sequence[int]]:
+        """The ids of all allowed videos, in this order, some at a time."""
+        statement = text(f"SELECT id FROM video WHERE {self._where} ORDER BY {_ORDERS[sort]}")
+        rows = connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE})
+        yield from rows.scalars().partitions(VIDEOS_AT_ONCE)
+
+    def read(self, connection: Connection, standing: Mapping[int, Standing], video_ids: Sequence[int]) -> Iterator[FoundVideo]:
+        """Those of `video_ids` that are allowed and have results, in the order given."""
+        # The limit cuts nothing: it makes planners look the ids up first, instead of reading all uris that begin so.
+        named = f"SELECT * FROM video WHERE id IN :ids LIMIT {VIDEOS_AT_ONCE}"
+        statement = text(
+            f"SELECT id, uri, modified_at, duration_ms, average_fps FROM ({named}) AS named WHERE {self._where}"
+        ).bindparams(bindparam("ids", expanding=True))
+        rows = {row.id: row for row in connection.execute(statement, self._values | {"ids": list(standing)})}
+        for video_id in video_ids:
+            if row := rows.get(video_id):
+                yield FoundVideo(
+                    video_id=video_id,
+                    uri=row.uri,
+                    modified_at=row.modified_at,
+                    duration_seconds=(row.duration_ms or 0) / 1000,
+                    average_fps=row.average_fps or 0.0,
+                    model=standing[video_id].recipe.model,
+                    segments=standing[video_id].segments,
+                )
+
+    @property
+    def _where(self) -> str:
+        return " AND ".join(self._conditions)
+
+    def _begins(self, prefix: str, name: str) -> None:
+        self._conditions.append(f"uri >= :{name}_first AND uri < :{name}_beyond")
+        self._values |= {f"{name}_first": prefix, f"{name}_beyond": beyond(prefix)}
+
+
+def beyond(prefix: str) -> str:
+    """The first text, by code points, that is greater than all that begin with `prefix`."""
+    head = prefix.rstrip("\U0010ffff")  # the last one there is: what follows it differs further to the left
+    if not head:
+        return prefix * 2
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
+
+
+def coverage(connection: Connection, recipes: Sequence[SearchedRecipe]) -> Coverage:
+    """Of all videos of the catalog, by their results under these recipes."""
+    results = "SELECT part_id, state FROM result WHERE recipe_id IN :recipes"
+    if len(recipes) > 1:
+        # Results that are live under any of them are searched; a failure counts if no other recipe waits to try.
+        results = (
+            "SELECT max(part_id) AS part_id, coalesce(max(CASE WHEN state = 'pending' THEN state END),"
+            " max(CASE WHEN state = 'failed' THEN state END), max(state)) AS state"
+            " FROM result WHERE recipe_id IN :recipes GROUP BY video_id"
+        )
+    counted = text(
+        "SELECT CASE WHEN part_id IS NOT NULL THEN 'indexed' ELSE state END AS state, count(*) AS n"
+        f" FROM ({results}) AS results GROUP BY 1"
+    ).bindparams(bindparam("recipes", expanding=True))
+    rows = connection.execute(counted, {"recipes": [recipe.recipe_id for recipe in recipes]})
+    states = {row.state: int(row.n) for row in rows}
+    there = connection.execute(text("SELECT count(*) FROM video WHERE gone_at IS NULL")).scalar_one()
+    indexed, failed, skipped = (states.get(state, 0) for state in ("indexed", "failed", "skipped"))
+    # The results of videos that are gone are pending, too: those are counted by what remains.
+    videos = there - skipped
+    return Coverage(videos=videos, indexed=indexed, failed=failed, pending=videos - indexed - failed, skipped=skipped)
+
+
+def _like(pattern: str) -> str:
+    pattern = "".join(c.lower() if c.isascii() else c for c in pattern)  # as `lower` does in both databases
+    for special in "!%_":
+        pattern = pattern.replace(special, f"!{special}")
+    return pattern.replace("*", "%").replace("?", "_")
+
+
+def uris_named(connection: Connection, name: str, *, limit: int) -> list[str]:
+    """The uris that are `name`, or end in it after a slash, in order."""
+    named = "uri = :name OR lower(uri) LIKE :tail ESCAPE '!'"
+    statement = text(f"SELECT uri FROM video WHERE gone_at IS NULL AND ({named}) ORDER BY uri LIMIT :count")
+    rows = connection.execute(statement, {"name": name, "tail": "%/" + _like(name.lstrip("/")), "count": limit})
+    return list(rows.scalars())

@@ -1,0 +1,187 @@
+"""`indexer search` and `indexer clip`: what was asked for is found, shown, exported, cut."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from sqlalchemy import Engine
+
+from indexer.config import Job, load_job
+from indexer.console import clock, printable
+from indexer.errors import ConfigError, OutputError, SourceError, VideoError, VideoSkip
+from indexer.views import complain, current_recipe, make_table, open_index, out, print_json
+
+if TYPE_CHECKING:
+    from indexer.search import Coverage, SearchResult, Sort
+
+SHOWN, EXPORTED = 20, 999
+"""Moments without --limit: on a screen, and for other programs (as many as an EDL holds)."""
+_OFFERED = 5
+"""Videos that are named where a name means several."""
+
+
+def show_search(
+    words: str,
+    path: Path,
+    *,
+    min_score: float,
+    under: str | None,
+    sort: Sort,
+    limit: int | None,
+    export: str | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """`indexer search`. Gives the exit code: 2 for words that mean no label."""
+    from indexer.search import search
+    from indexer.search.edl import MOST_EVENTS
+    from indexer.search.export import FORMATS, export_as
+
+    if export is None and output is not None:
+        export = output.suffix.lstrip(".")
+    if export is not None and (as_json or export not in FORMATS):
+        raise ConfigError(f"--export: choose one of {', '.join(FORMATS)}" + ("; or --json, not both" if as_json else ""))
+    limit = limit or (SHOWN if export is None else EXPORTED)
+    if export == "edl" and limit > MOST_EVENTS:
+        raise ConfigError(f"an EDL holds {MOST_EVENTS} events: give --limit {MOST_EVENTS}, or less")
+    if output is not None:
+        _check_target(output, force=force)
+    job, engine = _index(path)
+    began = time.perf_counter()
+    prefix = None if under is None else _folder(under)
+    found = search(engine, words, current_recipe(job, engine), min_score=min_score, under=prefix, sort=sort, limit=limit)
+    took_ms = (time.perf_counter() - began) * 1000
+    if as_json:
+        print_json(found.as_document())
+    elif found.labels and export is not None:
+        _write(export_as(export, found), output)
+    elif found.moments:
+        _print_moments(found)
+    if found.labels and not as_json:
+        complain(f"{_summary(found, sort)}; {took_ms:.0f} ms")
+    elif not as_json:
+        near = ", ".join(repr(name) for name in found.candidates)
+        complain(f"no label is called {found.unknown!r}; nearest: {near or 'none'}")
+    if not as_json:
+        complain(_covered(found.coverage))
+    return 0 if found.labels else 2
+
+
+def cut_clip(span: str, target: Path, *, path: Path | None, copy: bool, force: bool, as_json: bool) -> None:
+    """`indexer clip`. `path` is that of a job, in whose index the video may be named by the end of its uri."""
+    from indexer.decode.cut import cut
+    from indexer.search.span import parse_span
+    from indexer.storage.scan import local_path
+
+    wanted = parse_span(span)
+    uri = wanted.uri if path is None else _only_video(wanted.uri, path)
+    if "://" in uri:
+        raise ConfigError(f"{uri}: a clip is cut out of a local file; copy the video to this machine first")
+    uri = os.path.abspath(uri)  # noqa: PTH100  as uris are: with the links that it is reached by
+    source = local_path(uri) if _is_text(uri) else uri
+    if not os.path.exists(source):  # noqa: PTH110  a str path may hold bytes that are not UTF-8
+        raise SourceError(f"{printable(uri)} does not exist")
+    _check_target(target, force=force, source=source)
+    try:
+        done = cut(source, target, wanted.start_seconds, wanted.end_seconds, copy=copy)
+    except (VideoError, VideoSkip) as error:
+        raise SourceError(f"{printable(uri)} {error}") from error
+    if as_json:
+        document = {"uri": uri, "start_seconds": done.start_seconds, "end_seconds": done.end_seconds, "copied": done.copied}
+        print_json(document | {"file": str(target)})
+        return
+    how = "copied as it is" if done.copied else "encoded anew"
+    times = " to ".join(clock(seconds, milliseconds=True) for seconds in (done.start_seconds, done.end_seconds))
+    complain(f"{target}: {times} of {printable(uri)}, {how}")
+
+
+def _index(path: Path) -> tuple[Job, Engine]:
+    job = load_job(path)
+    engine = open_index(job)
+    if engine is None:
+        raise ConfigError(f"there is no index yet: {job.output.catalog} does not exist. First: indexer run {path}")
+    return job, engine
+
+
+def _folder(prefix: str) -> str:
+    """What uris begin with: paths are absolute there, and a folder means what is in it."""
+    path = os.path.abspath(prefix)  # noqa: PTH100  uris keep the links that they were listed with
+    if not _is_text(path):
+        raise ConfigError(f"--under: {printable(prefix)} is not UTF-8; give the folder above it")
+    return f"{path}/" if prefix.endswith("/") or Path(path).is_dir() else path
+
+
+def _is_text(path: str) -> bool:
+    """Whether it is UTF-8: Python keeps other bytes of a path as half characters."""
+    return path.encode(errors="ignore").decode() == path
+
+
+def _only_video(name: str, path: Path) -> str:
+    """The uri of the one video of the index that has this name, or this end of a path. Raises ConfigError."""
+    from indexer.catalog.connect import reading
+    from indexer.search.videos import uris_named
+
+    _, engine = _index(path)
+    with reading(engine) as connection:
+        uris = uris_named(connection, name, limit=_OFFERED + 1)
+    if len(uris) == 1:
+        return uris[0]
+    if name in uris:
+        return name
+    if not uris:
+        raise ConfigError(f"no video of the index is called {name!r}")
+    more = ", ..." if len(uris) > _OFFERED else ""
+    raise ConfigError(f"{name!r} may be any of {', '.join(map(printable, uris[:_OFFERED]))}{more}; write more of its path")
+
+
+def _check_target(target: Path, *, force: bool, source: str | None = None) -> None:
+    if str(target) == "-" and source is None:
+        return
+    if source is not None and target.exists() and target.samefile(source):
+        raise ConfigError(f"{target} is the video itself, which is never written to; choose another name")
+    if target.exists() and not force:
+        raise ConfigError(f"{target} exists; choose another name, or replace it with --force")
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None or str(output) == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _print_moments(found: SearchResult) -> None:
+    table = make_table("from", "to", "score", "label", "video")
+    for moment in found.moments:
+        times = (clock(moment.start_seconds), clock(moment.end_seconds))
+        table.add_row(*times, f"{moment.score:.2f}", *(Text(printable(text)) for text in (moment.label, moment.uri)))
+    out().print(table)
+
+
+def _summary(found: SearchResult, sort: Sort) -> str:
+    names = ", ".join(repr(label) for label, _ in found.labels)
+    first = {"best": "best", "newest": "newest", "video": "first"}[sort]
+    given = len(found.moments)
+    if found.total is None:
+        counted = f"more than {given:,} moments of {names}, {first} {given:,} shown"
+    else:
+        counted = f"{found.total:,} moment{'' if found.total == 1 else 's'} of {names}"
+        counted += f", {first} {given:,} shown" if given < found.total else ""
+    if found.candidates:
+        counted += f" (perhaps also meant: {', '.join(repr(name) for name in found.candidates)})"
+    return counted
+
+
+def _covered(coverage: Coverage) -> str:
+    rest = [(coverage.failed, "failed"), (coverage.pending, "not indexed yet")]
+    parts = [f"{coverage.indexed:,} of {coverage.videos:,} videos are indexed", *(f"{n:,} {what}" for n, what in rest if n)]
+    return ", ".join(parts)
