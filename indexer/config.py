@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,11 +23,12 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 
 from indexer import fields
 from indexer.complaints import complaints, fault
-from indexer.fields import LocalPath, Pattern
+from indexer.fields import PathOrS3, Pattern
 from indexer.jobfile import read_job_file, report
 from indexer.quantities import shown
 
@@ -44,7 +45,7 @@ CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 _WEIGHTS_FORM: fields.Form = {
     "anyOf": [
         {"enum": ["KINETICS400_V1", "KINETICS400_IMAGENET22K_V1", "random"]},
-        fields.text(rf"(?!{fields.ADDRESS}).*\.(pth|pt|safetensors)"),
+        fields.text(rf"(s3://[^/]+/|(?!{fields.ADDRESS})).*\.(pth|pt|safetensors)"),
         fields.VARIABLE,
     ]
 }
@@ -70,8 +71,8 @@ class _Section(BaseModel):
 class Source(_Section):
     """Where the videos are."""
 
-    uri: LocalPath = Field(
-        description="A folder, or a manifest: a .csv, .jsonl or .parquet file with a column uri. Never written to."
+    uri: PathOrS3 = Field(
+        description="A folder, or a manifest (.csv, .jsonl or .parquet with a column uri); a path or s3://. Never written to."
     )
     include: tuple[Pattern, ...] = Field(
         default=_COMMON_VIDEOS,
@@ -101,11 +102,11 @@ class Model(_Section):
     weights: Annotated[str, WithJsonSchema(_WEIGHTS_FORM)] = Field(
         default="KINETICS400_V1",
         description="Published weights (KINETICS400_V1; swin3d_b also has KINETICS400_IMAGENET22K_V1), "
-        "the path of a checkpoint (.pth, .pt, .safetensors), or random: an untrained network, for trials only.",
+        "a checkpoint (.pth, .pt, .safetensors; a path or s3://), or random: an untrained network, for trials only.",
     )
-    labels: LocalPath | None = Field(
+    labels: PathOrS3 | None = Field(
         default=None,
-        description="Text file with one label per line, for a checkpoint with classes of its own. null: Kinetics-400.",
+        description="Text file (or s3://), one label per line, for a checkpoint with classes of its own. null: Kinetics-400.",
     )
     precision: Annotated[Precision, fields.one_of(get_args(Precision))] = Field(
         default="auto", description="Number format of the network. auto: the fastest on this machine that agrees with fp32."
@@ -115,7 +116,7 @@ class Model(_Section):
     @classmethod
     def _known_weights(cls, weights: str, info: ValidationInfo) -> str:
         if weights.endswith(CHECKPOINT_SUFFIXES):
-            return fields.absolute_path(weights, info)
+            return fields.path_or_s3(weights, info)
         name = info.data.get("name")
         known = (*WEIGHTS_ENTRIES.get(name, ()), "random")
         if name is not None and weights not in known:
@@ -171,13 +172,18 @@ class Decode(_Section):
 class Output(_Section):
     """Where the index goes."""
 
-    uri: LocalPath = Field(
-        default="./index", validate_default=True, description="Folder of the Parquet files; made if missing."
+    uri: PathOrS3 = Field(
+        default="./index",
+        validate_default=True,
+        description="Folder of the Parquet files, made if missing; or s3://bucket/folder, whose bucket must be there.",
     )
-    catalog: Annotated[str, fields.reads(fields.sqlite_url, {"type": "null"}, fields.text("sqlite:///.*[^/]"))] = Field(
+    catalog: Annotated[str, fields.reads(fields.catalog_url, {"type": "null"}, fields.text(fields.CATALOG))] = Field(
         default=None,
         validate_default=True,
-        description="SQLite database: sqlite:///relative/file.db or sqlite:////absolute/file.db. null: catalog.db in uri.",
+        repr=False,  # it may hold a password
+        description="The SQL database: sqlite:///relative/file.db, sqlite:////absolute/file.db, or"
+        " postgresql+psycopg://user@host/name. No password here: set PGPASSWORD, keep ~/.pgpass, or write user:${VAR}@host."
+        " null: catalog.db in uri.",
     )
     top_k: Annotated[int, fields.whole(1, 1000)] = Field(
         default=5, description="The most labels that one segment keeps, best first."
@@ -185,6 +191,12 @@ class Output(_Section):
     min_score: Annotated[float, fields.share()] = Field(
         default=0.01, description="Share (0.01 or 1%). A label with a lower score is not kept."
     )
+
+    @model_validator(mode="after")
+    def _has_a_catalog(self) -> Self:
+        if not self.catalog:
+            raise fault("catalog", "is required when uri is in S3; write for example sqlite:///index/catalog.db")
+        return self
 
 
 class Ray(_Section):
@@ -252,7 +264,7 @@ class Job(_Section):
     @classmethod
     def _not_into_the_source(cls, output: Output, info: ValidationInfo) -> Output:
         source = info.data.get("source")
-        if source is not None and os.path.realpath(source.uri) == os.path.realpath(output.uri):
+        if source is not None and fields.place(source.uri) == fields.place(output.uri):
             raise fault("uri", "is the same as source.uri, and nothing is ever written there; choose another folder")
         return output
 

@@ -13,7 +13,7 @@ from indexer.config import Job
 from indexer.decode.probe import open_video
 from indexer.errors import VideoError, VideoSkip
 from indexer.records import Recipe, Video
-from indexer.storage.fetch import local_file
+from indexer.storage.fetch import video_file
 
 SAMPLE_VIDEOS = 24
 """So many headers are read; with no more videos than this the sum is exact."""
@@ -69,8 +69,8 @@ def _length(work: Sequence[Video], max_pixels: int) -> tuple[float, int]:
 def _header_seconds(video: Video, max_pixels: int) -> float:
     """0 for a video that cannot be indexed: it will cost next to nothing."""
     try:
-        with local_file(video) as path:
-            opened = open_video(path, max_pixels=max_pixels)
+        with video_file(video) as (_, file):
+            opened = open_video(file, max_pixels=max_pixels)
             opened.close()
             return opened.info.duration_seconds
     except (VideoError, VideoSkip):

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSc
 
 from indexer import quantities
 from indexer.quantities import shown
+from indexer.storage.address import S3_PATTERN, is_s3, parse_s3
 
 Form = dict[str, Any]
 """A piece of JSON Schema."""
@@ -27,7 +28,8 @@ ADDRESS = r"[A-Za-z][A-Za-z0-9+.\-]+:/"
 """How s3://, https:// and the like begin. One letter before the colon is no scheme."""
 VARIABLE: Form = {"type": "string", "pattern": r"\$\{"}
 """In an editor, a text with a ${VAR} in it may become anything."""
-_ONLY_LOCAL = "this version works on local files and SQLite only"
+CATALOG = r"sqlite:///.*[^/]|(postgresql(\+psycopg)?|postgres)://([^/@:]*@)?[^/@]*/[^/]+"
+_POSTGRESQL = re.compile(r"//([^/@]*@)?(\[[^\]/@]+\]|[^/@:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?")
 
 
 def reads(parse: Callable[..., object], *forms: Form) -> BeforeValidator:
@@ -140,7 +142,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 def absolute_path(value: str, info: ValidationInfo) -> str:
     """`value` as an absolute path: ~ expanded, `..` folded, symbolic links kept as they are."""
     if scheme := re.match(ADDRESS, value):
-        raise ValueError(f"{scheme[0]}/ addresses are not allowed: {_ONLY_LOCAL}; write a path such as ./videos")
+        raise ValueError(f"{scheme[0]}/ addresses are not allowed; write a path such as ./videos, or s3://bucket/folder")
     if not value.strip() or "\0" in value:
         raise ValueError(f"{shown(value)} is not a path")
     try:
@@ -150,16 +152,40 @@ def absolute_path(value: str, info: ValidationInfo) -> str:
     return "/" + path.lstrip("/")  # POSIX keeps a double slash in front; we want one name per file
 
 
-def sqlite_url(value: object, info: ValidationInfo) -> str:
-    """The catalog's URL with an absolute path; without a value, catalog.db in output.uri.
+def path_or_s3(value: str, info: ValidationInfo) -> str:
+    """`value` as an absolute path, or as an s3:// address without a slash at its end."""
+    if not is_s3(value):
+        return absolute_path(value, info)
+    parse_s3(value)
+    return value.rstrip("/")
+
+
+def place(uri: str) -> str:
+    """The same for two uris that lead to the same folder."""
+    return uri if is_s3(uri) else os.path.realpath(uri)
+
+
+def catalog_url(value: object, info: ValidationInfo) -> str:
+    """The catalog's URL, of a file with an absolute path; without a value, catalog.db in output.uri, or nothing if that is
+    in S3.
 
     A database URL may hold a password, so no message shows it.
     """
     if value is None:
-        return _url_of(f"{info.data.get('uri')}/catalog.db")
+        folder = str(info.data.get("uri"))
+        return "" if is_s3(folder) else _url_of(f"{folder}/catalog.db")
     scheme, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if scheme in ("postgresql+psycopg", "postgresql", "postgres"):
+        if not _POSTGRESQL.fullmatch(rest):
+            raise ValueError(
+                "is not the address of a PostgreSQL database; write for example postgresql+psycopg://indexer@host/archive, and"
+                " in a password %40 for @, %3A for :, %2F for / and %25 for %"
+            )
+        return f"postgresql+psycopg:{rest}"
     if colon and scheme != "sqlite" and rest.startswith("/"):
-        raise ValueError(f"{scheme}:// is not allowed: {_ONLY_LOCAL}; write for example sqlite:///index/catalog.db")
+        raise ValueError(
+            f"{scheme}:// is not allowed; write for example sqlite:///index/catalog.db, or postgresql+psycopg://user@host/name"
+        )
     if not rest.startswith("///") or rest.endswith("/") or len(rest) == 3:
         raise ValueError("is not the address of an SQLite file; write for example sqlite:///index/catalog.db")
     if "?" in rest or rest == "///:memory:":
@@ -183,8 +209,12 @@ def _relative_pattern(value: str) -> str:
     return value
 
 
-LocalPath = Annotated[str, AfterValidator(absolute_path), WithJsonSchema({"type": "string", "pattern": f"^(?!{ADDRESS})."})]
-"""Becomes absolute."""
+PathOrS3 = Annotated[
+    str,
+    AfterValidator(path_or_s3),
+    WithJsonSchema({"type": "string", "pattern": f"^({S3_PATTERN}$|(?!{ADDRESS}).)"}),
+]
+"""A path becomes absolute."""
 
 Pattern = Annotated[str, AfterValidator(_relative_pattern), WithJsonSchema({"type": "string", "pattern": "^[^/]"})]
 """Of paths below source.uri."""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import catalog_url, dialect, engine, new_url, postgres, wire  # noqa: F401  fixtures of every test that needs a catalog
+from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of every test that talks to S3
+
 
 @pytest.fixture(scope="session")
 def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

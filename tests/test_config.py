@@ -53,6 +53,8 @@ def complaints(text: str | bytes) -> list[str]:
 def one_key(dotted: str, value: str) -> str:
     """A small job with one more key: one_key("sampling.segment", "5s")."""
     section, key = dotted.split(".")
+    if dotted == "source.uri":
+        return SMALL.replace("videos", value)
     if section in ("source", "model"):
         return SMALL.replace(f"{section}:\n", f"{section}:\n  {key}: {value}\n")
     return f"{SMALL}{section}:\n  {key}: {value}\n"
@@ -385,9 +387,13 @@ def test_one_file_has_one_name_even_after_two_slashes() -> None:
         ("sqlite:///../c.db", "sqlite:///{parent}/c.db"),
         ("sqlite:////var/lib/../c.db", "sqlite:////var/c.db"),
         ("null", "sqlite:///{folder}/index/catalog.db"),
+        ("postgresql+psycopg://me@host:5433/db?sslmode=require", "postgresql+psycopg://me@host:5433/db?sslmode=require"),
+        ("postgresql://host/db", "postgresql+psycopg://host/db"),
+        ("postgres:///db?host=/run/postgresql", "postgresql+psycopg:///db?host=/run/postgresql"),
+        ("postgresql://[::1]:5432/db", "postgresql+psycopg://[::1]:5432/db"),
     ],
 )
-def test_the_catalog_gets_an_absolute_address(tmp_path: Path, catalog: str, stored: str) -> None:
+def test_the_catalog_gets_a_complete_address(tmp_path: Path, catalog: str, stored: str) -> None:
     output = load(one_key("output.catalog", catalog)).output
     assert output.catalog == stored.format(folder=tmp_path, parent=tmp_path.parent)
 
@@ -400,7 +406,7 @@ def test_the_catalog_of_an_oddly_named_folder_is_still_in_that_folder(tmp_path: 
 
 
 @pytest.mark.parametrize("key", ["source.uri", "output.uri", "model.labels", "model.weights"])
-@pytest.mark.parametrize("scheme", ["s3://", "https://", "file://", "gs://"])
+@pytest.mark.parametrize("scheme", ["S3://", "https://", "file://", "gs://"])
 def test_addresses_are_refused_where_a_path_is_wanted(key: str, scheme: str) -> None:
     text = SMALL.replace("  uri: videos\n", "") if key == "source.uri" else SMALL
     section, name = key.split(".")
@@ -409,18 +415,65 @@ def test_addresses_are_refused_where_a_path_is_wanted(key: str, scheme: str) -> 
         text += f"output:\n  {name}: {scheme}user:secret@bucket/x.pth\n"
     [said] = complaints(text)
     assert said.split(": ", maxsplit=1)[1] == (
-        f"{scheme} addresses are not allowed: this version works on local files and SQLite only; write a path such as ./videos"
+        f"{scheme} addresses are not allowed; write a path such as ./videos, or s3://bucket/folder"
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("s3://bucket/masters/2023/", "s3://bucket/masters/2023"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/../b//c.csv", "s3://bucket/a/../b//c.csv"),
+        ('"s3://my.bucket-7/100% #1?"', "s3://my.bucket-7/100% #1?"),
+    ],
+)
+def test_a_source_in_s3_keeps_its_key(written: str, stored: str) -> None:
+    assert load(one_key("source.uri", written)).source.uri == stored
+
+
+def test_weights_and_labels_may_lie_in_s3() -> None:
+    model = load(one_key("model.weights", "s3://bucket/mine.pth") + "  labels: s3://bucket/labels.txt\n").model
+    assert (model.weights, model.labels) == ("s3://bucket/mine.pth", "s3://bucket/labels.txt")
+
+
+@pytest.mark.parametrize("value", ["s3://", "s3:///masters", "s3://b", "s3://user:secret@bucket/masters", '"s3://a bucket/"'])
+def test_an_s3_address_names_a_bucket_and_no_secret_is_shown(value: str) -> None:
+    assert complaint("source.uri", value) == "is not an s3:// address; write for example s3://bucket/folder"
+
+
+def test_an_output_in_s3_needs_a_catalog_elsewhere(tmp_path: Path) -> None:
+    said = "is required when uri is in S3; write for example sqlite:///index/catalog.db"
+    assert complaints(one_key("output.uri", "s3://bucket/index")) == [f"job.yaml:6 output.catalog: {said}"]
+    output = load(one_key("output.uri", "s3://bucket/index/") + "  catalog: sqlite:///db/catalog.db\n").output
+    assert (output.uri, output.catalog) == ("s3://bucket/index", f"sqlite:///{tmp_path}/db/catalog.db")
+
+
+def test_the_index_never_goes_into_the_source_in_s3_itself() -> None:
+    text = SMALL.replace("videos", "s3://bucket/a") + "output:\n  uri: s3://bucket/a/\n  catalog: sqlite:///c.db\n"
+    [said] = complaints(text)
+    assert said.endswith("output.uri: is the same as source.uri, and nothing is ever written there; choose another folder")
+    load(text.replace("s3://bucket/a/", "s3://bucket/a/index"))
+
+
+NO_POSTGRESQL = (
+    "is not the address of a PostgreSQL database; write for example postgresql+psycopg://indexer@host/archive, and in a"
+    " password %40 for @, %3A for :, %2F for / and %25 for %"
+)
 
 
 @pytest.mark.parametrize(
     ("catalog", "sentence"),
     [
         (
-            "postgresql+psycopg://me:secret@host/db",
-            "postgresql+psycopg:// is not allowed: this version works on local files and SQLite only; "
-            "write for example sqlite:///index/catalog.db",
+            "mysql://me:s3cret@host/db",
+            "mysql:// is not allowed; write for example sqlite:///index/catalog.db, or postgresql+psycopg://user@host/name",
         ),
+        ("postgresql://host", NO_POSTGRESQL),
+        ("postgresql://host/", NO_POSTGRESQL),
+        ("postgresql://host:port/db", NO_POSTGRESQL),
+        ("postgresql:db", NO_POSTGRESQL),
         ("index/catalog.db", "is not the address of an SQLite file; write for example sqlite:///index/catalog.db"),
         ("sqlite:///", "is not the address of an SQLite file; write for example sqlite:///index/catalog.db"),
         ("sqlite://catalog.db", "is not the address of an SQLite file; write for example sqlite:///index/catalog.db"),
@@ -430,8 +483,45 @@ def test_addresses_are_refused_where_a_path_is_wanted(key: str, scheme: str) -> 
         ("7", "is not the address of an SQLite file; write for example sqlite:///index/catalog.db"),
     ],
 )
-def test_only_sqlite_files_are_catalogs_and_no_password_is_shown(catalog: str, sentence: str) -> None:
+def test_only_sqlite_files_and_postgresql_databases_are_catalogs(catalog: str, sentence: str) -> None:
     assert complaint("output.catalog", catalog) == sentence
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        "postgresql://me:s3cret@host/db",
+        "postgresql://me:${NOT_SET:-s3cret}@host/db",
+        "${NOT_SET:-postgresql://me:s3cret@host/db}",
+        "postgresql://:s3cret@host/db",
+        "postgresql://me:s3/cr@t@host/db",
+        "postgresql://me@host/db?sslmode=require&password=s3cret",
+        "postgresql://me@host/db?sslpassword=s3cret",
+    ],
+)
+def test_a_password_in_the_file_is_refused_and_never_shown(catalog: str) -> None:
+    assert complaint("output.catalog", catalog) == (
+        "holds a password, and secrets stay out of job files; write ${VAR} in its place, or leave it out and set PGPASSWORD or"
+        " keep it in ~/.pgpass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("catalog", "variable"),
+    [("postgresql://me:${X}@host/db", "s3cret%40"), ("${X}", "postgresql+psycopg://me:s3cret%40@host/db")],
+)
+def test_a_password_comes_from_the_environment_and_never_shows(
+    monkeypatch: pytest.MonkeyPatch, catalog: str, variable: str
+) -> None:
+    monkeypatch.setenv("X", variable)
+    job = load(one_key("output.catalog", catalog))
+    assert job.output.catalog == "postgresql+psycopg://me:s3cret%40@host/db"
+    assert "s3cret" not in f"{job!r} {job} {job.output!r}"
+
+
+def test_a_wrong_password_from_the_environment_is_told_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X", "s3/cr@t")
+    assert complaint("output.catalog", "postgresql://me:${X}@host/db") == NO_POSTGRESQL
 
 
 @pytest.mark.parametrize("output", ["videos", "./videos/", "other/../videos", "link"])
@@ -529,7 +619,7 @@ def test_all_problems_are_said_at_once_from_top_to_bottom(monkeypatch: pytest.Mo
     assert complaints("""\
 name: on
 source:
-  uri: s3://bucket/masters
+  uri: https://bucket/masters
 model:
   name: r3d_18
 sampling:
@@ -543,8 +633,7 @@ output:
   uri: ${NOWHERE}
 """) == [
         'job.yaml:1 name: on is read as a boolean, and no key takes one; if the word is meant, write "on"',
-        "job.yaml:3 source.uri: s3:// addresses are not allowed: this version works on local files and SQLite only; "
-        "write a path such as ./videos",
+        "job.yaml:3 source.uri: https:// addresses are not allowed; write a path such as ./videos, or s3://bucket/folder",
         "job.yaml:7 sampling.every: not a key of sampling; did you mean 'segment'? "
         "allowed: segment, clips, frames, fps, placement",
         "job.yaml:8 sampling.clips: 0 is out of range; allowed: 1 to 1000",
@@ -785,8 +874,12 @@ def test_the_archive_job_shows_every_key() -> None:
         ("decode.max_pixels", "36000000"),
         ("decode.max_pixels", "8.3M"),
         ("output.catalog", "sqlite:///c.db"),
+        ("output.catalog", "postgresql+psycopg://me@host/db"),
+        ("output.catalog", "postgresql://me:${X:-}@host/db"),
         ("output.uri", "${X:-./there}"),
         ("ray.actors", '[1, "${X:-2}"]'),
+        ("source.uri", "s3://bucket/masters"),
+        ("model.weights", "s3://bucket/mine.pth"),
         ("ray.gpus_per_actor", "auto"),
         ("ray.gpus_per_actor", "0.5"),
         ("ray.object_store", "512MiB"),
@@ -807,15 +900,18 @@ def test_what_loads_fits_the_schema(monkeypatch: pytest.MonkeyPatch, key: str, v
         ("source.include", "[]"),
         ("source.include", '"**/*.mp4"'),
         ("model.weights", "mine.ckpt"),
-        ("model.weights", "s3://bucket/mine.pth"),
+        ("source.uri", "s3://"),
+        ("source.uri", "https://bucket/masters"),
+        ("model.weights", "https://host/mine.pth"),
         ("model.precision", "float16"),
         ("sampling.segment", "10 seconds"),
         ("sampling.clips", "0"),
         ("sampling.placement", "keyframe"),
         ("sampling.every", "10s"),
         ("decode.min_coverage", "0"),
-        ("output.uri", "s3://bucket"),
-        ("output.catalog", "postgresql://host/db"),
+        ("output.uri", "gs://bucket"),
+        ("output.catalog", "postgresql://me:s3cret@host/db"),
+        ("output.catalog", "mysql://host/db"),
         ("ray.actors", "[1]"),
         ("ray.object_store", "512"),
     ],

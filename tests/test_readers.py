@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch  # noqa: F401  whoever loads decord first makes torch crash in this process; the program loads the model first
 
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import open_video

@@ -6,8 +6,8 @@ Only local regular files are opened, and only containers and protocols of the li
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import av
@@ -30,6 +30,7 @@ from indexer.errors import (
     VideoSkip,
 )
 from indexer.records import MediaInfo
+from indexer.storage.fetch import LocalFile, VideoFile
 
 # What a decoder has to say about a damaged file ends in our codes; its own lines would tear the progress display.
 av.logging.set_level(av.logging.PANIC)
@@ -50,7 +51,7 @@ Clock = Literal["pts", "decode_order", "counted"]
 class OpenVideo:
     """An opened container with its best video stream. Close it."""
 
-    path: str
+    file: VideoFile
     container: InputContainer
     stream: VideoStream
     info: MediaInfo
@@ -63,55 +64,61 @@ class OpenVideo:
     """How much wider than high a stored pixel is shown."""
     warnings: tuple[str, ...]
 
+    @property
+    def path(self) -> str:
+        """A local file with all the bytes, for what cannot read another way; an object is fetched to its end now."""
+        return self.file.whole()
+
     def close(self) -> None:
         self.container.close()
 
 
-def open_video(path: str, *, max_pixels: int) -> OpenVideo:
-    """Open `path` and choose its best video stream.
+def open_video(source: str | VideoFile, *, max_pixels: int) -> OpenVideo:
+    """Open `source`, a path or an open file, and choose its best video stream.
 
     Raises VideoError for what cannot be indexed and VideoSkip for what has nothing to index.
     """
-    _check_file(path)
-    container = open_container(path)
+    file = LocalFile(source) if isinstance(source, str) else source
+    _check_file(file)
+    container = open_container(file)
     try:
         stream, warnings = _best_stream(container)
-        return _describe(path, container, stream, warnings, max_pixels)
+        return _describe(file, container, stream, warnings, max_pixels)
     except Exception:  # whatever went wrong, the file must not stay open; the error goes on unchanged
         container.close()
         raise
 
 
-def is_encrypted(path: str) -> bool:
-    """Whether `path` is an MP4 that declares its video encrypted. Decoders may still make (grey, broken) pictures of it."""
-    with Path(path).open("rb") as file:
-        return is_encrypted_mp4(file)
+def is_encrypted(file: VideoFile) -> bool:
+    """Whether `file` is an MP4 that declares its video encrypted. Decoders may still make (grey, broken) pictures of it."""
+    with file.open() as stream:
+        return is_encrypted_mp4(stream)
 
 
-def explain_unreadable(path: str) -> VideoError:
-    """Why no frame comes out of `path`: encrypted, cut, damaged, or no media at all."""
-    with Path(path).open("rb") as file:
-        boxes = mp4_boxes(file)
+def explain_unreadable(file: VideoFile) -> VideoError:
+    """Why no frame comes out of `file`: encrypted, cut, damaged, or no media at all."""
+    with file.open() as stream:
+        boxes = mp4_boxes(stream)
         kinds = {kind for kind, _, _ in boxes}
         if "moov" not in kinds and "mdat" in kinds and "moof" not in kinds:
             return Truncated("the recording was cut: its index (the moov box) is missing, so no frame can be found")
-        if "moov" in kinds and is_encrypted_mp4(file):
+        if "moov" in kinds and is_encrypted_mp4(stream):
             return Encrypted("the video stream is encrypted (common encryption)")
         if "moov" in kinds or "moof" in kinds:
             return Corrupt("is damaged: the container is there, but no frame can be decoded")
     return NotMedia("is not a video: no known container format in it")
 
 
-def _check_file(path: str) -> None:
+def _check_file(file: VideoFile) -> None:
     """Refuse by `stat` and first bytes what must not reach a decoder: a fifo would hang it, a playlist would lead it away."""
     try:
-        status = os.stat(path)  # noqa: PTH116  a str path may hold bytes that are not UTF-8
-        if not os.path.isfile(path):  # noqa: PTH113
+        if file.path is not None and not stat.S_ISREG(os.stat(file.path).st_mode):  # noqa: PTH116  not all paths are UTF-8
             raise VideoSkip("not_regular")
-        if status.st_size == 0:
+        with file.open() as stream:
+            head = stream.read(SNIFF_BYTES)
+        if not head:
             raise EmptyFile("has 0 bytes")
-        with Path(path).open("rb") as file:
-            refuse_foreign(file.read(SNIFF_BYTES))
+        refuse_foreign(head)
     except FileNotFoundError:
         raise VideoSkip("gone") from None
     except PermissionError:
@@ -120,14 +127,16 @@ def _check_file(path: str) -> None:
         raise Corrupt(f"cannot be read from its disk: {error.strerror}") from error
 
 
-def open_container(path: str) -> InputContainer:
-    """Open a local file with the allow-lists. Raises VideoError with the reason it cannot be opened."""
+def open_container(source: str | VideoFile) -> InputContainer:
+    """Open a file with the allow-lists. Raises VideoError with the reason it cannot be opened."""
+    file = LocalFile(source) if isinstance(source, str) else source
     options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
     try:
-        # "file:" keeps a name like "a:b.mp4" from being taken for a protocol.
-        return av.open("file:" + path, mode="r", options=options)
+        # "file:" keeps a name like "a:b.mp4" from being taken for a protocol. The bytes of an object are read through Python:
+        # FFmpeg never sees an address.
+        return av.open(file.open() if file.path is None else "file:" + file.path, mode="r", options=options)
     except av.error.InvalidDataError:
-        raise explain_unreadable(path) from None
+        raise explain_unreadable(file) from None
     except av.error.ArgumentError:
         raise FormatRefused("is not one of the video containers that are opened") from None
     except (av.error.FFmpegError, MemoryError) as error:
@@ -144,7 +153,9 @@ def _best_stream(container: InputContainer) -> tuple[VideoStream, list[str]]:
     return stream, ["W_MULTI_VIDEO"] if len(moving) > 1 else []
 
 
-def _describe(path: str, container: InputContainer, stream: VideoStream, warnings: list[str], max_pixels: int) -> OpenVideo:
+def _describe(
+    file: VideoFile, container: InputContainer, stream: VideoStream, warnings: list[str], max_pixels: int
+) -> OpenVideo:
     # A stream that no decoder claims has no codec context at all.
     codec = stream.codec_context
     if codec is None:
@@ -169,13 +180,13 @@ def _describe(path: str, container: InputContainer, stream: VideoStream, warning
     # Whether the picture is to be turned is known with the first frame only: `decode_video` corrects the size then.
     info = MediaInfo(
         start_seconds=start,
-        duration_seconds=_duration(path, container, stream, start, clock, fps),
+        duration_seconds=_duration(file, container, stream, start, clock, fps),
         width=round(codec.width * sample_aspect),
         height=codec.height,
         codec=codec.codec.canonical_name,
         average_fps=average or fps,
     )
-    return OpenVideo(path, container, stream, info, clock, origin, fps, sample_aspect, tuple(warnings))
+    return OpenVideo(file, container, stream, info, clock, origin, fps, sample_aspect, tuple(warnings))
 
 
 def _rate(rate: object) -> float:
@@ -185,7 +196,7 @@ def _rate(rate: object) -> float:
 
 
 def _duration(
-    path: str, container: InputContainer, stream: VideoStream, start_seconds: float, clock: Clock, fps: float
+    file: VideoFile, container: InputContainer, stream: VideoStream, start_seconds: float, clock: Clock, fps: float
 ) -> float:
     """Seconds from the first frame to the end of the last: by the stream, else the container, else a scan of all packets."""
     if clock != "counted":
@@ -194,6 +205,6 @@ def _duration(
         if container.duration:
             return max(container.duration / av.time_base - start_seconds, 1 / fps)
     # A container of its own: not every format can be wound back.
-    with open_container(path) as scan:
+    with open_container(file) as scan:
         packets = sum(1 for packet in scan.demux(scan.streams[stream.index]) if packet.size)
     return packets / fps

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from indexer.decode.video import DecodeSettings, decode_video
-from indexer.errors import Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
+from indexer.errors import Changed, Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
 from indexer.records import ClipPack, Failure, Skipped, Split, Unit, VideoEnd
-from indexer.storage.fetch import local_file
+from indexer.storage.fetch import video_files
 
 LastWord = VideoEnd | Failure | Skipped | Split
 Decoded = ClipPack | LastWord
@@ -18,11 +18,13 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
 
     Raises StopRun for what is no video's fault, such as expired credentials.
     """
-    for video in unit.videos:
+    for video, opening in video_files(unit.videos):
         try:
             end: Decoded | None = None
-            with local_file(video) as path:
-                for item in decode_video(video, path, settings, unit.segments, may_split=unit.may_split):
+            with opening as (now, file):
+                if now != video and unit.segments is not None:
+                    raise Changed("was replaced while it was decoded in ranges")
+                for item in decode_video(now, file, settings, unit.segments, may_split=unit.may_split):
                     if isinstance(item, ClipPack):
                         yield item
                     else:

@@ -16,6 +16,7 @@ from indexer.decode.probe import OpenVideo, explain_unreadable, is_encrypted, op
 from indexer.decode.readers import Reader, open_reader
 from indexer.errors import Corrupt, Encrypted, RangeLost, Truncated
 from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentRange, SegmentSpan, Split, Video, VideoEnd
+from indexer.storage.fetch import VideoFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +41,21 @@ class DecodeSettings:
 
 
 def decode_video(
-    video: Video, path: str, settings: DecodeSettings, segments: SegmentRange | None = None, *, may_split: bool = False
+    video: Video,
+    source: str | VideoFile,
+    settings: DecodeSettings,
+    segments: SegmentRange | None = None,
+    *,
+    may_split: bool = False,
 ) -> Iterator[ClipPack | VideoEnd | Split]:
-    """Yield the packs of `video`, which lies at the local `path`, in order, and last its VideoEnd.
+    """Yield the packs of `video`, whose bytes are in `source` (a path or an open file), in order, and last its VideoEnd.
 
     With `segments`, only those of a long video; with `may_split`, a long video yields nothing but a Split. Raises VideoError
     if it cannot be indexed, VideoSkip if there is nothing to index, RangeLost if `segments` cannot be decoded without the
     rest. Packs may have been yielded by then.
     """
     watch = _Watch()
-    opened = open_video(path, max_pixels=settings.max_pixels)
+    opened = open_video(source, max_pixels=settings.max_pixels)
     try:
         sampler = Sampler(settings.geometry, aspect=opened.aspect)
         reader = open_reader(settings.backend, opened, sampler, must_seek=segments is not None)
@@ -57,6 +63,7 @@ def decode_video(
             yield Split(video, ranges)
             return
         spans = _spans(opened.info, segments, settings)
+        opened.file.expect(reader.byte_ranges(spans))
         read_seconds = watch.lap()
         decode_seconds = 0.0
         kept: list[ClipSpan] = []
@@ -70,7 +77,7 @@ def decode_video(
             video=video,
             info=_corrected(opened.info, reader),
             segments=_segments(opened.info, reader, kept, settings),
-            warnings=_judge(path, opened, reader, spans, kept, settings, whole=segments is None),
+            warnings=_judge(opened, reader, spans, kept, settings, whole=segments is None),
             read_seconds=read_seconds,
             decode_seconds=decode_seconds + watch.lap(),
         )
@@ -189,7 +196,6 @@ def _segments(info: MediaInfo, reader: Reader, kept: list[ClipSpan], settings: D
 
 
 def _judge(
-    path: str,
     opened: OpenVideo,
     reader: Reader,
     spans: list[ClipSpan],
@@ -201,10 +207,10 @@ def _judge(
     """Warning codes of a video, or a range of one, that is good enough to index; else its VideoError."""
     info = opened.info
     if whole and not kept:
-        reason = explain_unreadable(path)
+        reason = explain_unreadable(opened.file)
         raise reason if reader.end_seconds is None else Corrupt("no picture is shown at any of the sampled times")
     warnings = [*opened.warnings, *reader.warnings]
-    if "W_DECODE_ERRORS" in warnings and is_encrypted(path):
+    if "W_DECODE_ERRORS" in warnings and is_encrypted(opened.file):
         raise Encrypted("the video stream is encrypted (common encryption)")
     coverage = (_end(info, reader) - info.start_seconds) / info.duration_seconds
     if coverage < 1:

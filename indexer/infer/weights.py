@@ -1,4 +1,4 @@
-"""Where the numbers of a model come from: a torchvision weight entry, a checkpoint file, or nothing but a seed.
+"""Where the numbers of a model come from: a torchvision weight entry, a checkpoint file (also in S3), or nothing but a seed.
 
 Entries live in torch hub's cache, as torchvision itself would put them there. A missing one is fetched once, by the driver,
 from torchvision's address or the mirror in INDEXER_WEIGHTS_URL, and only its sha256 makes it valid.
@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from indexer.config import CHECKPOINT_SUFFIXES
 from indexer.errors import WeightsError
 from indexer.infer.models import ModelEntry, find_entry, weights_object
+from indexer.storage.cache import cached_copy
 
 if TYPE_CHECKING:
     from indexer.config import Model
@@ -44,7 +45,7 @@ def weights_identity(model: Model) -> str:
     if model.weights == "random":
         return f"random-{RANDOM_SEED}"
     if model.weights.endswith(CHECKPOINT_SUFFIXES):
-        return _sha256(Path(model.weights))
+        return _checkpoint(model).sha256
     return _hash_prefix(find_entry(model.name, model.weights))
 
 
@@ -53,7 +54,7 @@ def resolve_weights(model: Model) -> Weights:
     if model.weights == "random":
         return Weights(None, f"random-{RANDOM_SEED}")
     if model.weights.endswith(CHECKPOINT_SUFFIXES):
-        return Weights(model.weights, _sha256(Path(model.weights)))
+        return _checkpoint(model)
     entry = find_entry(model.name, model.weights)
     path = cache_path(entry)
     if not path.exists():
@@ -71,7 +72,7 @@ def read_labels(path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(cached_copy(path)).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"model.labels: {path} cannot be read: {error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
@@ -133,6 +134,14 @@ def _download(entry: ModelEntry, path: Path) -> None:
             f"the weights of {entry.name} {entry.entry} could not be fetched from {url}: {error}. "
             f"Put the file at {path}, or set {MIRROR_VARIABLE} to the address of a mirror."
         ) from error
+
+
+def _checkpoint(model: Model) -> Weights:
+    try:
+        path = cached_copy(model.weights)
+    except OSError as error:
+        raise WeightsError(f"model.weights: {model.weights} cannot be read: {error.strerror}") from error
+    return Weights(path, _sha256(Path(path)))
 
 
 def _hash_prefix(entry: ModelEntry) -> str:

@@ -1,9 +1,9 @@
-"""The source of a job as a stream: a folder, or a manifest that names the videos.
+"""The source of a job as a stream: a folder, or a manifest that names the videos; on a disk or in S3.
 
     videos.csv        uri,title                  videos.jsonl      {"uri": "2023/a.mp4"}
                       2023/a.mp4,First           videos.parquet    a column uri of strings
 
-Other columns are ignored. Relative names are relative to the folder of the manifest.
+Other columns are ignored. Relative names are relative to the folder of the manifest. Any manifest may name s3:// addresses.
 """
 
 from __future__ import annotations
@@ -11,21 +11,18 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from wcmatch import glob
 
-from indexer.errors import ConfigError, SourceError
+from indexer.errors import ConfigError
 from indexer.records import Skipped, Video
-from indexer.storage.scan import Listed, examine, local_path, scan_folder
+from indexer.storage.source import Listed, absolute, below, copy_of, examine_each, kind_of, scan
 
 _GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.BRACE | glob.IGNORECASE | glob.FORCEUNIX
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _ROWS_AT_ONCE = 10_000
 
 _log = logging.getLogger(__name__)
@@ -55,15 +52,11 @@ def list_source(source: Source, *, now: float, warn: Callable[[str], None] = _lo
 
     Raises SourceError if the folder or manifest cannot be read; ConfigError, with file and line, for what is wrong in it.
     """
-    path = Path(local_path(source.uri))
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise _unreadable(source.uri, error) from error
-    if stat.S_ISDIR(mode):
+    kind, suffix = kind_of(source.uri), PurePosixPath(source.uri).suffix.lower()
+    if kind == "folder":
         listed = _list_folder(source, warn)
-    elif stat.S_ISREG(mode) and path.suffix.lower() in _READERS:
-        listed = _list_manifest(source, path, warn)
+    elif kind == "file" and suffix in _READERS:
+        listed = _list_manifest(source, _READERS[suffix], warn)
     else:
         raise ConfigError(f"source.uri: {source.uri} is neither a folder nor a manifest ({', '.join(_READERS)}).")
     for item in listed:
@@ -76,7 +69,7 @@ def list_source(source: Source, *, now: float, warn: Callable[[str], None] = _lo
 def _list_folder(source: Source, warn: Callable[[str], None]) -> Iterator[Listed]:
     included, excluded = _matcher(source.include), _matcher(_with_folders(source.exclude))
     emptied = _matcher([pattern for pattern in _with_folders(source.exclude) if pattern.endswith("/**")])
-    return scan_folder(
+    return scan(
         source.uri,
         wanted=lambda name: included(name) and not excluded(name),
         entered=lambda name: not emptied(f"{name}/"),
@@ -84,57 +77,61 @@ def _list_folder(source: Source, warn: Callable[[str], None]) -> Iterator[Listed
     )
 
 
-def _list_manifest(source: Source, manifest: Path, warn: Callable[[str], None]) -> Iterator[Listed]:
-    chosen = "include" in getattr(source, "model_fields_set", ("include",))
-    included, excluded = _matcher(source.include if chosen else ["**"]), _matcher(_with_folders(source.exclude))
-    folder = source.uri.rpartition("/")[0]
+def _list_manifest(source: Source, read: Callable[[Path, str], _Rows], warn: Callable[[str], None]) -> Iterator[Listed]:
     seen: set[str] = set()
     repeated = 0
-    try:
-        for line, entry in _READERS[manifest.suffix.lower()](manifest):
-            path = _absolute(folder, entry, f"{source.uri}:{line}")
-            name = path.removeprefix(f"{folder}/").removeprefix("/")
-            if not included(name) or excluded(name):
-                continue
-            item = examine(path)
+    with copy_of(source.uri) as manifest:
+        for item in examine_each(_chosen(source, read(manifest, source.uri))):
             uri = (item if isinstance(item, Video) else item.video).uri
             if uri in seen:
                 repeated += 1
                 continue
             seen.add(uri)
             yield item
-    except OSError as error:
-        raise _unreadable(source.uri, error) from error
     if repeated:
         warn(f"{source.uri}: {repeated} lines name a video that an earlier line named; each video counts once")
+
+
+def _chosen(source: Source, rows: _Rows) -> Iterator[str]:
+    """The uris that a manifest names, as far as `include` and `exclude` let them through."""
+    chosen = "include" in getattr(source, "model_fields_set", ("include",))
+    included = _matcher(source.include) if chosen else lambda name: True
+    excluded = _matcher(_with_folders(source.exclude))
+    folder = source.uri.rpartition("/")[0]
+    for line, entry in rows:
+        uri = _absolute(folder, entry, f"{source.uri}:{line}")
+        name = below(folder, uri)
+        if included(name) and not excluded(name):
+            yield uri
 
 
 def _absolute(folder: str, entry: object, place: str) -> str:
     if not isinstance(entry, str) or not entry or "\0" in entry:
         raise ConfigError(f"{place}: {entry!r} is not the path of a video")
-    if _ADDRESS.match(entry):
-        raise ConfigError(f"{place}: {entry} is an address; this version reads local files only")
     try:
         entry.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{place}: {entry!a} is not UTF-8; write such bytes as %XX, and % as %25") from None
-    return "/" + os.path.normpath(f"{folder}/{entry}" if entry[0] != "/" else entry).lstrip("/")
+    try:
+        return absolute(folder, entry)
+    except ValueError as error:
+        raise ConfigError(f"{place}: {entry} {error}") from None
 
 
-def _csv_rows(manifest: Path) -> _Rows:
+def _csv_rows(manifest: Path, uri: str) -> _Rows:
     with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
             columns = [name.strip() for name in next(reader, [])]
-            column = _uri_column(f"{manifest}:1", columns)
+            column = _uri_column(f"{uri}:1", columns)
             for row in reader:
                 if row:
                     yield reader.line_num, row[column] if column < len(row) else None
         except csv.Error as error:
-            raise ConfigError(f"{manifest}:{reader.line_num}: {error}") from None
+            raise ConfigError(f"{uri}:{reader.line_num}: {error}") from None
 
 
-def _jsonl_rows(manifest: Path) -> _Rows:
+def _jsonl_rows(manifest: Path, uri: str) -> _Rows:
     with manifest.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -142,26 +139,26 @@ def _jsonl_rows(manifest: Path) -> _Rows:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise ConfigError(f"{manifest}:{number}: not JSON: {error}") from None
+                raise ConfigError(f"{uri}:{number}: not JSON: {error}") from None
             if not isinstance(row, dict) or "uri" not in row:
-                raise ConfigError(f'{manifest}:{number}: write one object a line, such as {{"uri": "2023/a.mp4"}}')
+                raise ConfigError(f'{uri}:{number}: write one object a line, such as {{"uri": "2023/a.mp4"}}')
             yield number, row["uri"]
 
 
-def _parquet_rows(manifest: Path) -> _Rows:
+def _parquet_rows(manifest: Path, uri: str) -> _Rows:
     import pyarrow as pa  # 0.3 seconds, for one kind of manifest
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(manifest) as file:
-            _uri_column(str(manifest), file.schema_arrow.names)
+            _uri_column(uri, file.schema_arrow.names)
             batches = file.iter_batches(_ROWS_AT_ONCE, columns=["uri"])
             yield from enumerate((uri for batch in batches for uri in batch.column(0).to_pylist()), start=1)
     except pa.ArrowInvalid as error:
-        raise ConfigError(f"{manifest}: not a Parquet file: {error}") from None
+        raise ConfigError(f"{uri}: not a Parquet file: {error}") from None
 
 
-_READERS: dict[str, Callable[[Path], _Rows]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+_READERS: dict[str, Callable[[Path, str], _Rows]] = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
 
 
 def _uri_column(place: str, columns: list[str]) -> int:
@@ -188,7 +185,3 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     # The default is 21 endings. As patterns they cost 90 us for each of the millions of files that match none.
     matches = glob.compile(others, flags=_GLOB, limit=0).match if others else lambda name: False
     return lambda name: name.lower().endswith(endings) or matches(name)
-
-
-def _unreadable(uri: str, error: OSError) -> SourceError:
-    return SourceError(f"source.uri: {uri}: {error.strerror or error}. Is the disk mounted, and may this user read it?")

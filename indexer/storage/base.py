@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 
@@ -20,6 +21,14 @@ class StoredFile:
     size_bytes: int
     modified_at: float
     """Unix time in seconds, by the clock of the storage."""
+
+
+def check_name(name: str) -> str:
+    """`name`, if it is one inside the output. Anything else is a mistake in the program: ValueError."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} is not a name inside the output folder")
+    return name
 
 
 class Storage(Protocol):
@@ -44,4 +53,7 @@ class Storage(Protocol):
         """Delete `name`; nothing happens if it is not there."""
 
     def list_files(self, prefix: str) -> Iterator[StoredFile]:
-        """Files whose name starts with `prefix`, sorted by name. Leftovers of a killed `create` show as `FOLDER/.NAME.tmp`."""
+        """Files whose name starts with `prefix`, sorted by name.
+
+        In a folder, what a killed `create` has left shows too, as FOLDER/.NAME.tmp.
+        """

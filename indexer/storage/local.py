@@ -6,11 +6,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from indexer.errors import OutputError
-from indexer.storage.base import StoredFile
+from indexer.storage.base import StoredFile, check_name
 
 _CURES = {
     errno.ENOSPC: "Free some space there, or point output.uri at a larger disk, and run the same command again.",
@@ -73,19 +73,15 @@ class LocalStorage:
     def list_files(self, prefix: str) -> Iterator[StoredFile]:
         folder = self._path(prefix.rpartition("/")[0])
         with _as_output_error(folder):
-            paths = sorted(path for path in folder.rglob("*") if path.is_file())
-            for path in paths:
-                name = path.relative_to(self._root).as_posix()
+            paths = {path.relative_to(self._root).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            for name, path in sorted(paths.items()):
                 with suppress(FileNotFoundError):  # deleted since
                     stat = path.stat()
                     if name.startswith(prefix):
                         yield StoredFile(name, stat.st_size, stat.st_mtime)
 
     def _path(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts:
-            raise ValueError(f"{name!r} is not a name inside the output folder")
-        return self._root.joinpath(*parts)
+        return self._root / check_name(name)
 
 
 @contextmanager

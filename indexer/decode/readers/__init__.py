@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo
+from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,10 @@ class Reader(Protocol):
     @property
     def key_times(self) -> Sequence[float]:
         """Ascending times in seconds that it can go to without decoding what lies before; empty if it must read on."""
+        ...
+
+    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
+        """Where in the file the pictures of these spans probably lie, [start, stop) each; none if no index tells."""
         ...
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:

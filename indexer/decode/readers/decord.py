@@ -2,12 +2,14 @@
 
 decord's own frame times are float32, lack the stream's start, and are garbage where a container stores no pts. So the times
 come from the packets, and decord must agree with them: else the file is refused.
+
+In a process that uses torch, too, torch must be loaded first: decord brings libraries that make it crash.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import ReaderRefused
+from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
     import decord
@@ -50,6 +53,9 @@ class DecordReader:
     @property
     def warnings(self) -> tuple[str, ...]:
         return ()
+
+    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
+        return []  # it reads everything
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
         rate = self._video.guessed_fps

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo, open_container
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import RangeLost
+from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -32,6 +34,9 @@ SEEK_GAIN_SECONDS = 0.25
 _INDEXED_CONTAINERS = ("mov", "matroska")
 """Only these carry an index of key frames; elsewhere a seek lands where the file happens to be cut."""
 
+_DELAY_SECONDS = 0.5
+"""Frames leave the decoder, and the file, a little later than they are shown."""
+
 _HDR_TRANSFERS = (16, 18)
 """PQ and HLG, by FFmpeg's AVColorTransferCharacteristic: shown without tone mapping, so darker or flatter than on a screen."""
 
@@ -46,6 +51,7 @@ class PyavReader:
         self._stream = video.stream
         self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
         self._clock = FrameClock(video)
+        self._places: list[tuple[float, int]] = []
         self.key_times = self._load_index()
         self._frames = self._decode()
         self._end: float | None = None
@@ -131,19 +137,34 @@ class PyavReader:
                 self.frames_decoded += 1
                 yield self._clock.seconds(frame), frame
 
+    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
+        times = [seconds for seconds, _ in self._places]
+        ranges = []
+        for span in spans if self.key_times else ():
+            key = self.key_times[max(bisect_right(self.key_times, span.start_seconds) - 1, 0)]
+            first = self._places[bisect_left(times, key)][1]
+            after = bisect_right(times, span.end_seconds + _DELAY_SECONDS)
+            ranges.append((first, self._places[after][1] if after < len(times) else sys.maxsize))
+        return [(start, stop) for start, stop in ranges if start < stop]
+
     def _load_index(self) -> list[float]:
         """Times of the key frames, by the container's index; empty where it has none that can be trusted."""
         video, base = self._video, self._stream.time_base
         if video.clock != "pts" or base is None or not video.container.format.name.startswith(_INDEXED_CONTAINERS):
             return []
-        entries = self._stream.index_entries
-        if len(entries) < 2:
-            # Matroska reads its index (the cues) at the first seek only, and a seek may lose frames: a container of its own.
-            with open_container(video.path) as scan, suppress(av.error.FFmpegError):
+        if len(self._stream.index_entries) >= 2:
+            return self._note_places(self._stream.index_entries, base)
+        # Matroska reads its index (the cues) at the first seek only, and a seek may lose frames: a container of its own.
+        with open_container(video.file) as scan:
+            with suppress(av.error.FFmpegError):
                 scan.seek(0)
-                entries = scan.streams[self._stream.index].index_entries
-                return _key_times(entries, base, video.origin_seconds)
-        return _key_times(entries, base, video.origin_seconds)
+            return self._note_places(scan.streams[self._stream.index].index_entries, base)
+
+    def _note_places(self, entries: IndexEntries, base: Fraction) -> list[float]:
+        """Keep where the entries of the index lie in the file; give the times of the key frames."""
+        origin = self._video.origin_seconds
+        self._places = sorted((float(entry.timestamp * base) - origin, entry.pos) for entry in entries)
+        return sorted(float(entry.timestamp * base) - origin for entry in entries if entry.is_keyframe)
 
     def _rewind(self) -> None:
         with suppress(av.error.FFmpegError):  # a file that cannot seek is read on from where it is
@@ -182,10 +203,6 @@ class PyavReader:
         self._clock.reset()
         self._frames = self._decode()
         return None
-
-
-def _key_times(entries: IndexEntries, base: Fraction, origin_seconds: float) -> list[float]:
-    return sorted(float(entry.timestamp * base) - origin_seconds for entry in entries if entry.is_keyframe)
 
 
 class FrameClock:

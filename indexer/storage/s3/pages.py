@@ -1,0 +1,86 @@
+"""The keys of a bucket, page by page in their order: each page checked, no key twice.
+
+A list that is cut, damaged or out of order is a fault, never a short list: what is missing from it would look deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indexer.storage.s3.client import S3, S3Fault, Waiting
+
+PAGE_KEYS = 1000
+"""The most that S3 gives."""
+_TRIES = 3
+
+Page = list[dict[str, Any]]
+"""What S3 says of each object: Key, Size, ETag, LastModified."""
+
+
+class Pages:
+    """An iterator over the pages of the keys that begin with `prefix`, after `after` and before `before`. Raises S3Fault."""
+
+    def __init__(
+        self, s3: S3, bucket: str, prefix: str, *, after: str = "", before: str | None = None, page_keys: int = PAGE_KEYS
+    ) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._prefix = prefix
+        self._before = before
+        self._page_keys = page_keys
+        self._token: str | None = None
+        self._previous: set[str] = set()
+        self._after = after
+        self.last_key = after
+        self.complete = False
+
+    def __iter__(self) -> Pages:
+        return self
+
+    def __next__(self) -> Page:
+        if self.complete:
+            raise StopIteration
+        for _ in range(_TRIES):
+            begin = {"ContinuationToken": self._token} if self._token else {"StartAfter": self._after} if self._after else {}
+            answer = _list(self._s3, self._bucket, self._prefix, MaxKeys=self._page_keys, **begin)
+            page = self._new(answer.get("Contents", []))
+            self.complete = self.complete or not answer["IsTruncated"]
+            if page or self.complete or answer["NextContinuationToken"] != self._token:
+                self._token = answer.get("NextContinuationToken")
+                return page
+        raise S3Fault("refused", "the same page of its list comes again and again")
+
+    def _new(self, page: Page) -> Page:
+        """What is new on `page`. The rest was on the page before it, or is up to another list: else keys would be lost."""
+        keys = [item["Key"] for item in page]
+        fresh = [item for item in page if item["Key"] > self.last_key]
+        repeated = [key for key in keys if self._after < key <= self.last_key]
+        if sorted(set(keys)) != keys or not self._previous.issuperset(repeated):
+            raise S3Fault("refused", "its list is not in the order of the keys")
+        if fresh:
+            self._previous, self.last_key = set(keys), keys[-1]
+        if self._before is not None and self.last_key >= self._before:
+            self.complete = True
+            fresh = [item for item in fresh if item["Key"] < self._before]
+        return fresh
+
+
+def subfolders(s3: S3, bucket: str, folder: str) -> list[str]:
+    """What the keys in each folder below the prefix `folder` begin with; the first thousand. Raises S3Fault."""
+    return [each["Prefix"] for each in _list(s3, bucket, folder, Delimiter="/").get("CommonPrefixes", [])]
+
+
+def _list(s3: S3, bucket: str, prefix: str, **arguments: Any) -> Any:
+    """One page, complete as far as S3 says."""
+    waiting = Waiting(s3.patience)
+    while True:
+        answer = s3.ask("list_objects_v2", f"s3://{bucket}/{prefix}", Bucket=bucket, Prefix=prefix, **arguments)
+        listed = len(answer.get("Contents", [])) + len(answer.get("CommonPrefixes", []))
+        if "IsTruncated" not in answer:
+            waiting.after(S3Fault("unavailable", "a page does not say whether more follow"))
+        elif answer.get("KeyCount", listed) != listed:
+            waiting.after(S3Fault("unavailable", f"a page has {listed} keys where it counts {answer['KeyCount']}"))
+        elif answer["IsTruncated"] and not answer.get("NextContinuationToken"):
+            waiting.after(S3Fault("unavailable", "a page says that more follow, but not how to get them"))
+        else:
+            return answer

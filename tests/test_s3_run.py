@@ -1,0 +1,170 @@
+"""Whole runs on a bucket: videos in, parts out, found by a search; what expires, fails and changes meanwhile."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from indexer.config import Model
+from indexer.errors import CredentialsError, WeightsError
+from indexer.infer.weights import read_labels, resolve_weights, weights_identity
+from indexer.records import IndexedVideo
+from indexer.storage import open_storage
+from tests.archives import Archive
+from tests.s3 import Cut, Fault, Request, Reset, S3Place, Status
+
+NAMES = ("a.mp4", "b & c.mkv", "deep/d.mp4")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """The same videos on a disk, indexed: what a run on a bucket must find too."""
+    archive = Archive(tmp_path_factory.mktemp("local"))
+    for number, name in enumerate(NAMES):
+        archive.add(name, first=20 * number)
+    assert archive.run().ended == "complete"
+    return archive
+
+
+@pytest.fixture
+def archive(s3: S3Place, local: Archive, tmp_path: Path) -> Archive:
+    for name in NAMES:
+        s3.put(f"masters/{name}", (local.videos / name).read_bytes())
+    archive = Archive(tmp_path)
+    archive.settings["source"]["uri"] = f"{s3.uri}/masters/"
+    archive.settings["output"] |= {"uri": f"{s3.uri}/index", "catalog": "sqlite:///catalog.db"}
+    return archive
+
+
+def results(archive: Archive) -> dict[str, Any]:
+    """Name of each video -> everything that the index says of it, except where it lies and which bytes it has."""
+    dump = [(result["uri"].split("/masters/")[-1].removeprefix("/videos/"), result) for result in archive.dump()]
+    return {name: {key: result[key] for key in ("state", "code", "segments", "clips", "rows")} for name, result in dump}
+
+
+def test_an_archive_in_s3_is_indexed_into_s3_and_found(s3: S3Place, archive: Archive, local: Archive) -> None:
+    assert archive.run().videos["indexed"] == 3
+    assert results(archive) == results(local)
+    storage = open_storage(f"{s3.uri}/index")
+    [part] = storage.list_files("parts/")
+    with storage.open(part.name) as file:
+        table = pq.read_table(file)
+    assert sorted(set(table["uri"].to_pylist())) == [f"{s3.uri}/masters/{name}" for name in NAMES]
+    label = table["labels"].to_pylist()[0][0]
+    found = {moment["uri"] for moment in archive.search(label)["moments"]}
+    assert found <= {f"{s3.uri}/masters/{name}" for name in NAMES}
+    assert found
+    assert not list(archive.folder.glob("indexer-scratch-*/copy-*"))
+
+
+def test_a_second_run_reads_nothing_and_changes_are_followed(s3: S3Place, archive: Archive, local: Archive) -> None:
+    archive.run()
+    s3.proxy.requests.clear()
+    assert archive.run().videos["unchanged"] == 3
+    assert [request.key for request in s3.proxy.requests if request.is_body] == []
+    s3.put("masters/a.mp4", (local.videos / NAMES[1]).read_bytes())
+    s3.delete(f"masters/{NAMES[2]}")
+    assert archive.run().videos == {
+        "found": 2, "indexed": 1, "unchanged": 1, "failed": 0, "skipped": 0, "gone": 1, "left": 0
+    }  # fmt: skip
+    assert results(archive)["a.mp4"]["rows"] == results(local)[NAMES[1]]["rows"]
+
+
+def test_a_storage_with_bad_moments_gives_the_same_index(s3: S3Place, archive: Archive, local: Archive) -> None:
+    dice = random.Random(3)
+    faults: list[Fault] = [Status(503, "SlowDown"), Status(500, "InternalError"), Reset(), Cut()]
+    s3.proxy.plan = lambda request: dice.choice(faults) if dice.random() < 0.3 else None
+    assert archive.run().ended == "complete"
+    assert results(archive) == results(local)
+
+
+def test_one_key_that_may_not_be_read_costs_one_video(s3: S3Place, archive: Archive, local: Archive) -> None:
+    s3.proxy.plan = lambda request: Status(403, "AccessDenied") if request.is_body and "a.mp4" in request.key else None
+    assert archive.run().videos == {
+        "found": 3, "indexed": 2, "unchanged": 0, "failed": 1, "skipped": 0, "gone": 0, "left": 0
+    }  # fmt: skip
+    assert (results(archive)["a.mp4"]["state"], results(archive)["a.mp4"]["code"]) == ("failed", "E_ACCESS")
+    s3.proxy.reset()
+    assert archive.run(retry_failed=True).ended == "complete"
+    assert results(archive) == results(local)
+
+
+def test_credentials_that_end_during_a_run_are_nobodys_fault(s3: S3Place, archive: Archive, local: Archive) -> None:
+    read: set[str] = set()
+
+    def plan(request: Request) -> Fault | None:
+        if request.is_body:
+            read.add(request.key)
+        return Status(400, "ExpiredToken") if len(read) >= 2 else None
+
+    s3.proxy.plan = plan
+    with pytest.raises(CredentialsError, match="S3 does not accept the credentials") as caught:
+        archive.run()
+    assert caught.value.exit_code == 12
+    assert {result["state"] for result in archive.dump()} <= {"pending", "indexed"}
+    s3.proxy.reset()
+    assert archive.run().ended == "complete"
+    assert results(archive) == results(local)
+
+
+def test_a_video_that_leaves_during_a_run_is_gone(s3: S3Place, archive: Archive) -> None:
+    def plan(request: Request) -> None:
+        if request.is_body and "a.mp4" in request.key:
+            s3.delete("masters/a.mp4")
+
+    s3.proxy.plan = plan
+    heard = archive.run()
+    assert (heard.ended, heard.videos["indexed"], heard.videos["skipped"]) == ("complete", 2, 1)
+    assert results(archive)["a.mp4"]["code"] == "gone"
+
+
+def test_every_video_ends_once_when_one_is_replaced_during_a_run(s3: S3Place, archive: Archive, local: Archive) -> None:
+    changes = iter([(local.videos / NAMES[1]).read_bytes()])
+
+    def plan(request: Request) -> None:
+        if request.is_body and "a.mp4" in request.key:
+            for content in changes:
+                s3.put("masters/a.mp4", content)
+
+    s3.proxy.plan = plan
+    first = archive.run()
+    assert len([outcome for outcome in first.outcomes if isinstance(outcome, IndexedVideo)]) == first.videos["indexed"]
+    assert archive.run().ended == "complete"
+    assert results(archive)["a.mp4"]["rows"] == results(local)[NAMES[1]]["rows"]
+
+
+# Weights
+
+
+def test_weights_and_labels_in_s3_are_fetched_once_for_each_version(
+    s3: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    s3.put("mine.pth", b"first")
+    s3.put("labels.txt", b"running\nwalking\n")
+    model = Model(name="r3d_18", weights=f"{s3.uri}/mine.pth", labels=f"{s3.uri}/labels.txt")
+    first = "a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e"
+    weights = resolve_weights(model)
+    assert (weights.sha256, weights_identity(model)) == (first, first)
+    assert Path(str(weights.path)).read_bytes() == b"first"
+    assert read_labels(model.labels) == ("running", "walking")
+    assert [request.method for request in s3.proxy.requests if request.key == "mine.pth"] == ["HEAD", "GET", "HEAD"]
+    s3.put("mine.pth", b"second")
+    assert Path(str(resolve_weights(model).path)).read_bytes() == b"second"
+    with pytest.raises(WeightsError, match=r"model.weights: s3://bucket-\w+/other.pth cannot be read: .*Not Found"):
+        resolve_weights(Model(name="r3d_18", weights=f"{s3.uri}/other.pth"))
+
+
+def test_a_job_without_s3_never_loads_boto3() -> None:
+    code = (
+        "import sys, indexer.cli, indexer.pipeline, indexer.storage.fetch, indexer.plan.listing, indexer.decode.unit;"
+        "print({'boto3', 'botocore', 'urllib3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
