@@ -48,6 +48,12 @@ def results(archive: Archive) -> dict[str, Any]:
     return {name: {key: result[key] for key in ("state", "code", "segments", "clips", "rows")} for name, result in dump}
 
 
+def test_workers_on_ray_read_from_s3_too(archive: Archive, local: Archive) -> None:
+    ended = archive.command("run", str(archive.write_job()), "--json")
+    assert ended.returncode == 0, ended.stderr
+    assert results(archive) == results(local)
+
+
 def test_an_archive_in_s3_is_indexed_into_s3_and_found(s3: S3Place, archive: Archive, local: Archive) -> None:
     assert archive.run().videos["indexed"] == 3
     assert results(archive) == results(local)
