@@ -9,12 +9,16 @@ on a PostgreSQL server of its own with its settings as they come. SQL statements
 from __future__ import annotations
 
 import json
+import sqlite3
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine, text
@@ -89,19 +93,20 @@ def milliseconds(ask: Callable[[], object]) -> float:
     return round(statistics.median(times), 1)
 
 
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "newest 50": {"sort": "newest"},
+    "best 50": {},
+    "best 50, score 0.3": {"min_score": 0.3},
+    "best 50 in one folder": {"under": f"{SOURCE}/07/"},
+}
+
+
 def answers(engine: Engine) -> dict[str, float]:
-    times = {}
-    for kind, label in ASKED.items():
-        query = f'label:"{label}"'
-        times[f"{kind}, newest 50"] = milliseconds(lambda: search(engine, query, RECIPE.digest, sort="newest", limit=50))
-        times[f"{kind}, best 50"] = milliseconds(lambda: search(engine, query, RECIPE.digest, limit=50))
-        times[f"{kind}, best 50, score 0.3"] = milliseconds(
-            lambda: search(engine, query, RECIPE.digest, min_score=0.3, limit=50)
-        )
-        times[f"{kind}, best 50 in one folder"] = milliseconds(
-            lambda: search(engine, query, RECIPE.digest, under=f"{SOURCE}/07/", limit=50)
-        )
-    return times
+    return {
+        f"{kind}, {question}": milliseconds(partial(search, engine, f'label:"{label}"', RECIPE.digest, limit=50, **options))
+        for kind, label in ASKED.items()
+        for question, options in QUESTIONS.items()
+    }
 
 
 def label_counts(engine: Engine) -> None:
@@ -128,10 +133,16 @@ def measure(url: str, segments: int, size_bytes: Callable[[], int]) -> dict[str,
     return figures
 
 
+def file_bytes(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.stat().st_size
+
+
 def main(segments: int = SEGMENTS) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "catalog.db"
-        on_sqlite = measure(f"sqlite:///{file}", segments, lambda: file.stat().st_size)
+        on_sqlite = measure(f"sqlite:///{file}", segments, lambda: file_bytes(file))
     with tempfile.TemporaryDirectory(prefix="indexer-") as folder:
         server = Postgres(Path(folder) / "data")
         try:

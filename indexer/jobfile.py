@@ -24,6 +24,8 @@ _MOST_BYTES = 1_000_000
 _MOST_LEVELS = 20
 
 _SECRET = re.compile(r"secret|passw(or)?d|passphrase|token|access_?key|api_?key|private_?key|credential", re.IGNORECASE)
+_PASSWORD = re.compile(r"postgres[^/]*://([^/@:]*:[^@]+@|.*[?&][a-z]*password=[^&])")
+"""In the address of a database, without what the environment puts into it."""
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>((?!\$\{)[^}])*))?\}|\$\{[^}]*\}?")
 
 # Words without quotes. Numbers are those of JSON and a little more; 010, 0x10, 1_000 and 1:30 are numbers in some YAML only,
@@ -222,6 +224,11 @@ class _Reader:
             return self._environment.get(name, "") if name else ""
 
         filled = _REFERENCE.sub(fill_in, text)
+        if _PASSWORD.search(_REFERENCE.sub(lambda match: match["default"] or "", text)):
+            sentences.append(
+                "holds a password, and secrets stay out of job files; write ${VAR} in its place, or leave it out and set"
+                " PGPASSWORD or keep it in ~/.pgpass"
+            )
         for sentence in sentences:
             self._complain(self.lines[place], place, sentence)
         return None if sentences else filled or None

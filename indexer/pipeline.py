@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from indexer.catalog import lookup
 from indexer.catalog.commit import RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
 from indexer.catalog.connect import open_catalog
+from indexer.catalog.lease import acquire
 from indexer.config import Job
 from indexer.errors import StopRun
 from indexer.execute.base import Executor, WorkMeter
@@ -77,9 +78,11 @@ def run(
     """
     recipe = make_recipe(job)
     tally = Tally(recipe=recipe.digest)
-    engine = open_catalog(job.output.catalog, create=True)
     executor: Executor | None = None
-    try:
+    with ExitStack() as at_the_end:
+        engine = open_catalog(job.output.catalog, create=True)
+        at_the_end.callback(engine.dispose)
+        lease = at_the_end.enter_context(acquire(engine, job.name))
         with _timed(tally, "list"):
             plan = make_plan(job, engine, recipe, retry_failed=options.retry_failed, warn=reporter.warn)
         work = plan.work[: options.limit]
@@ -88,21 +91,18 @@ def run(
         if work or (plan.news and labels is None):
             reporter.note(f"loading {job.model.name} ...")
             executor = make_executor()
+            at_the_end.callback(executor.close)
             labels = executor.start()
         if labels is None:
             reporter.started(tally)  # nothing was ever indexed, and nothing is to be: the catalog has nothing to say
             outcome = _outcome(tally)
         else:
-            run_ref = start_run(engine, job=job.name, recipe=recipe, labels=labels)
+            run_ref = start_run(engine, lease=lease, recipe=recipe, labels=labels)
             tally.run_id = run_ref.run_id
             reporter.started(tally)
             outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, options, stopped)
         reporter.finished(tally, outcome)
         return outcome
-    finally:
-        if executor is not None:
-            executor.close()
-        engine.dispose()
 
 
 class _Work:
@@ -150,7 +150,7 @@ class _Work:
         with _timed(self._tally, "commit"):
             for uris in _chunks(plan.gone, GONE_VIDEOS):
                 mark_gone(self._engine, self._run, uris)
-            adopt(self._engine, self._job.source.uri, plan.adopted)
+            adopt(self._engine, self._run, self._job.source.uri, plan.adopted)
             for news in _chunks(plan.news, CLAIM_VIDEOS):
                 claim(self._engine, self._run, self._job.source.uri, [item.video for item in news])
                 commit(self._engine, self._run, None, news)

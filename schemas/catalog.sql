@@ -16,6 +16,18 @@ CREATE TABLE label (
     CONSTRAINT pk_label PRIMARY KEY (id),
     CONSTRAINT uq_label_label_set_name UNIQUE (label_set, name)
 );
+CREATE TABLE lease (
+    token INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    host TEXT NOT NULL,
+    kernel TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    began TEXT NOT NULL,
+    acquired_at DOUBLE NOT NULL,
+    expires_at DOUBLE NOT NULL,
+    CONSTRAINT uq_lease_job UNIQUE (job)
+);
 CREATE TABLE video (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     uri TEXT NOT NULL,
@@ -31,6 +43,7 @@ CREATE TABLE video (
     gone_at DOUBLE,
     CONSTRAINT uq_video_uri UNIQUE (uri)
 );
+CREATE INDEX ix_video_modified_at ON video (modified_at) WHERE gone_at IS NULL;
 CREATE TABLE hit (
     recipe_id SMALLINT NOT NULL,
     label_id SMALLINT NOT NULL,
@@ -57,7 +70,9 @@ CREATE TABLE run (
     finished_at DOUBLE,
     outcome TEXT,
     report TEXT,
-    CONSTRAINT fk_run_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id)
+    lease_token INTEGER NOT NULL,
+    CONSTRAINT fk_run_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
+    CONSTRAINT uq_run_lease_token UNIQUE (lease_token)
 );
 CREATE TABLE part (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -96,6 +111,7 @@ CREATE TABLE result (
     CONSTRAINT fk_result_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
     CONSTRAINT fk_result_part_id FOREIGN KEY(part_id) REFERENCES part (id)
 );
+CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);
 CREATE INDEX ix_result_part_id ON result (part_id);
 
 -- postgresql
@@ -116,6 +132,19 @@ CREATE TABLE label (
     CONSTRAINT pk_label PRIMARY KEY (id),
     CONSTRAINT uq_label_label_set_name UNIQUE (label_set, name)
 );
+CREATE TABLE lease (
+    token SERIAL NOT NULL,
+    job TEXT NOT NULL,
+    nonce TEXT NOT NULL,
+    host TEXT NOT NULL,
+    kernel TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    began TEXT NOT NULL,
+    acquired_at DOUBLE PRECISION NOT NULL,
+    expires_at DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_lease PRIMARY KEY (token),
+    CONSTRAINT uq_lease_job UNIQUE (job)
+);
 CREATE TABLE video (
     id SERIAL NOT NULL,
     uri TEXT COLLATE "C" NOT NULL,
@@ -132,6 +161,7 @@ CREATE TABLE video (
     CONSTRAINT pk_video PRIMARY KEY (id),
     CONSTRAINT uq_video_uri UNIQUE (uri)
 );
+CREATE INDEX ix_video_modified_at ON video (modified_at) WHERE gone_at IS NULL;
 CREATE TABLE hit (
     recipe_id SMALLINT NOT NULL,
     label_id SMALLINT NOT NULL,
@@ -156,8 +186,10 @@ CREATE TABLE run (
     finished_at DOUBLE PRECISION,
     outcome TEXT,
     report TEXT,
+    lease_token INTEGER NOT NULL,
     CONSTRAINT pk_run PRIMARY KEY (id),
-    CONSTRAINT fk_run_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id)
+    CONSTRAINT fk_run_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
+    CONSTRAINT uq_run_lease_token UNIQUE (lease_token)
 );
 CREATE TABLE part (
     id SERIAL NOT NULL,
@@ -197,4 +229,5 @@ CREATE TABLE result (
     CONSTRAINT fk_result_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
     CONSTRAINT fk_result_part_id FOREIGN KEY(part_id) REFERENCES part (id)
 );
+CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);
 CREATE INDEX ix_result_part_id ON result (part_id);

@@ -97,6 +97,12 @@ def decoding_takes_a_second() -> None:
     unit.decode_video = decode_video
 
 
+def leases_are_short() -> None:
+    from indexer.catalog import lease
+
+    lease.LEASE_SECONDS, lease.BEAT_SECONDS = 2.0, 0.5
+
+
 def model_dies_once() -> None:
     """In its third batch."""
     _before_each_batch(
@@ -272,6 +278,10 @@ def once(name: str) -> bool:
 STANDINS = {
     "decoders_misbehave": [(decoders_misbehave, "indexer.decode.unit")],
     "decoding_takes_a_second": [(decoding_takes_a_second, "indexer.decode.unit")],
+    "short_leases_and_slow_decoding": [
+        (leases_are_short, "indexer.catalog.lease"),
+        (decoding_takes_a_second, "indexer.decode.unit"),
+    ],
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],

@@ -1,125 +1,36 @@
-"""The catalog: opening it, the one transaction, what it remembers, and what a kill at the worst moment leaves."""
+"""Opening a catalog, and its schema."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, inspect, text
 
-from indexer.catalog import connect, tables
-from indexer.catalog.commit import CommitReport, RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
-from indexer.catalog.connect import HEAD, open_catalog, reading, writing
-from indexer.catalog.lookup import (
-    FailedVideo,
-    Totals,
-    failures,
-    find_recipe,
-    known_elsewhere,
-    known_videos,
-    label_names,
-    runs,
-    totals,
-)
-from indexer.errors import ConfigError, DatabaseError, OutputError
-from indexer.records import Failure, IndexedVideo, KnownVideo, MediaInfo, Outcome, Part, Recipe, Segment, Skipped, Video
-from indexer.storage import open_storage
-from indexer.write.parquet import write_part
-from tests.dump import assert_sound, canonical_dump, live_rows, live_rows_of_parts
-
-LABELS = ("archery", "bowling", "yoga")
-RECIPES = {"A": Recipe("aa" * 32, '{"model":"r3d_18"}'), "B": Recipe("bb" * 32, '{"model":"s3d"}')}
-Rows = tuple[tuple[str, float], ...]
-Answer = TypeVar("Answer")
-
-
-def video(name: str, fingerprint: str = "1") -> Video:
-    return Video(f"/archive/{name}", fingerprint, size_bytes=100, modified_at=5.0)
-
-
-def indexed(name: str, fingerprint: str, *rows: tuple[str, float]) -> IndexedVideo:
-    """A video whose segments, ten seconds each, have one label."""
-    segments = tuple(
-        Segment(10_000 * i, 10_000 * i + 10_000, 2, (label,), (score,), np.array([score, i, 1, 0], np.float16))
-        for i, (label, score) in enumerate(rows)
-    )
-    return IndexedVideo(video(name, fingerprint), MediaInfo(0, 10.0 * len(rows), 320, 240, "h264", 25.0), segments, ("W_X",))
-
-
-def failed(name: str, fingerprint: str = "1", message: str = "no moov box") -> Failure:
-    return Failure(video(name, fingerprint), "E_TRUNCATED", message)
-
-
-_sequence = iter(range(10**9))
-
-
-def a_part(outcomes: Sequence[Outcome]) -> Part | None:
-    """A part that exists on paper only."""
-    rows = [len(outcome.segments) for outcome in outcomes if isinstance(outcome, IndexedVideo)]
-    return Part(f"parts/part-{next(_sequence)}.parquet", sum(rows), 10 * sum(rows), "00") if rows else None
-
-
-def start(engine: Engine, recipe: str = "A") -> RunRef:
-    return start_run(engine, job="archive", recipe=RECIPES[recipe], labels=LABELS)
-
-
-def index(engine: Engine, *outcomes: Outcome, run: RunRef | None = None, source: str = "/archive") -> CommitReport:
-    """Claim and commit in one go."""
-    run = run or start(engine)
-    claim(engine, run, source, [outcome.video for outcome in outcomes])
-    return commit(engine, run, a_part(outcomes), outcomes)
-
-
-def stats(engine: Engine) -> dict[tuple[str, str, int], int]:
-    """(recipe letter, label, bucket) -> n"""
-    query = """SELECT substr(digest, 1, 1), name, bucket, n FROM label_stat
-               JOIN recipe ON recipe.id = recipe_id JOIN label ON label.id = label_id"""
-    with reading(engine) as connection:
-        return {(row[0].upper(), row[1], row[2]): row[3] for row in connection.exec_driver_sql(query)}
-
-
-def part_states(engine: Engine) -> list[str]:
-    with reading(engine) as connection:
-        return list(connection.exec_driver_sql("SELECT state FROM part ORDER BY id").scalars())
-
-
-def shown(engine: Engine) -> dict[tuple[str, str], tuple[str, Rows]]:
-    """(file name, recipe letter) -> state, rows as (label, score)"""
-    return {
-        (result["uri"].removeprefix("/archive/"), result["digest"][0].upper()): (
-            result["state"],
-            tuple((label, score / 10_000) for _, _, label, score in result["rows"]),
-        )
-        for result in canonical_dump(engine)
-    }
+from indexer.catalog import connect, migrate, tables
+from indexer.catalog.commit import claim, commit
+from indexer.catalog.connect import open_catalog, reading, writing
+from indexer.errors import DatabaseError, OutputError
+from tests.catalogs import a_part, index, indexed, start
+from tests.dump import assert_sound, canonical_dump, live_rows
+from tests.postgres import Postgres
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/index/catalog.db"
-
-
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    engine = open_catalog(url, create=True)
+def file(tmp_path: Path) -> Iterator[Engine]:
+    """A catalog in an SQLite file."""
+    engine = open_catalog(f"sqlite:///{tmp_path}/index/catalog.db", create=True)
     yield engine
     assert_sound(engine)
     engine.dispose()
@@ -128,10 +39,13 @@ def engine(url: str) -> Iterator[Engine]:
 # Opening
 
 
-def test_looking_for_a_catalog_makes_none(tmp_path: Path, url: str) -> None:
-    assert open_catalog(url, create=False) is None
-    assert open_catalog(url, create=False, read_only=True) is None
+def test_looking_for_a_catalog_makes_none(tmp_path: Path, catalog_url: str) -> None:
+    assert open_catalog(catalog_url, create=False) is None
+    assert open_catalog(catalog_url, create=False, read_only=True) is None
     assert list(tmp_path.iterdir()) == []
+    engine = create_engine(catalog_url if catalog_url.startswith("postgresql") else "sqlite://")
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
 
 
 def test_an_empty_file_is_no_catalog_yet(tmp_path: Path) -> None:
@@ -144,8 +58,8 @@ def test_an_empty_file_is_no_catalog_yet(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_catalog_is_made_durable_and_strict(engine: Engine) -> None:
-    with reading(engine) as connection:
+def test_an_sqlite_catalog_is_made_durable_and_strict(file: Engine) -> None:
+    with reading(file) as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -163,20 +77,20 @@ def test_odd_characters_in_the_path_are_just_characters(tmp_path: Path) -> None:
     again.dispose()
 
 
-def test_opening_at_head_does_not_load_alembic(engine: Engine, url: str) -> None:
+def test_opening_at_head_does_not_load_alembic(engine: Engine, catalog_url: str) -> None:
     code = (
         "import sys; from indexer.catalog.connect import open_catalog;"
-        f"open_catalog({url!r}, create=True).dispose(); sys.exit('alembic' in sys.modules)"
+        f"open_catalog({catalog_url!r}, create=True).dispose(); sys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_eight_programs_may_create_it_at_once(tmp_path: Path, url: str) -> None:
+def test_eight_programs_may_create_it_at_once(catalog_url: str) -> None:
     problems: list[BaseException] = []
 
     def create() -> None:
         try:
-            open_catalog(url, create=True).dispose()
+            open_catalog(catalog_url, create=True).dispose()
         except BaseException as error:  # noqa: BLE001
             problems.append(error)
 
@@ -188,9 +102,9 @@ def test_eight_programs_may_create_it_at_once(tmp_path: Path, url: str) -> None:
     assert problems == []
 
 
-def test_a_reader_cannot_write_and_sees_one_moment(engine: Engine, url: str) -> None:
+def test_a_reader_cannot_write_and_sees_one_moment(engine: Engine, catalog_url: str) -> None:
     index(engine, indexed("a", "1", ("yoga", 0.5)))
-    reader = open_catalog(url, create=False, read_only=True)
+    reader = open_catalog(catalog_url, create=False, read_only=True)
     assert reader is not None
     with reading(reader) as connection:
         assert connection.execute(text("SELECT count(*) FROM hit")).scalar() == 1
@@ -198,7 +112,7 @@ def test_a_reader_cannot_write_and_sees_one_moment(engine: Engine, url: str) -> 
         assert connection.execute(text("SELECT count(*) FROM hit")).scalar() == 1
     with reading(reader) as connection:
         assert connection.execute(text("SELECT count(*) FROM hit")).scalar() == 2
-    with pytest.raises(DatabaseError, match="readonly"):
+    with pytest.raises(DatabaseError, match=r"read-?only"):
         start(reader)
     reader.dispose()
 
@@ -232,19 +146,23 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
         assert caught.value.exit_code == 13
 
 
-def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "photos.db")
-    other.execute("CREATE TABLE photo (id INTEGER)")
-    other.close()
+def test_the_database_of_another_program_is_left_alone(tmp_path: Path, catalog_url: str) -> None:
+    (tmp_path / "index1").mkdir()
+    other = create_engine(catalog_url)
+    with other.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE photo (id INTEGER)")
     with pytest.raises(DatabaseError, match="holds something else"):
-        open_catalog(f"sqlite:///{tmp_path}/photos.db", create=True)
+        open_catalog(catalog_url, create=True)
+    assert inspect(other).get_table_names() == ["photo"]
+    other.dispose()
 
 
-def test_a_newer_catalog_is_left_alone(engine: Engine, url: str) -> None:
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_catalog_is_left_alone(engine: Engine, catalog_url: str, read_only: bool) -> None:
     with writing(engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(DatabaseError, match=f"has schema 9999, made by a newer version .* up to {HEAD}"):
-        open_catalog(url, create=True)
+    with pytest.raises(DatabaseError, match=f"has schema 9999, made by a newer version .* up to {migrate.HEAD}"):
+        open_catalog(catalog_url, create=False, read_only=read_only)
 
 
 def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
@@ -257,10 +175,10 @@ def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("result",)]
 
 
-def test_a_locked_catalog_is_said_so(engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "_BUSY_SECONDS", 0.2)
-    impatient = open_catalog(url, create=True)
-    with writing(engine), pytest.raises(DatabaseError, match="another program kept it locked"):
+def test_a_locked_file_is_said_so(file: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "BUSY_SECONDS", 0.2)
+    impatient = open_catalog(str(file.url), create=True)
+    with writing(file), pytest.raises(DatabaseError, match="another program kept it locked"):
         start(impatient)
     assert start(impatient).run_id == 1
     impatient.dispose()
@@ -279,7 +197,8 @@ def test_a_catalog_in_memory_is_refused() -> None:
         open_catalog("sqlite://", create=True)
 
 
-def test_a_full_disk_stops_the_run_and_loses_nothing(engine: Engine) -> None:
+def test_a_full_disk_stops_the_run_and_loses_nothing(file: Engine) -> None:
+    engine = file
     index(engine, indexed("a", "1", ("yoga", 0.5)))
     before = canonical_dump(engine)
     run = start(engine)
@@ -296,20 +215,59 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(engine: Engine) -> None:
     assert commit(engine, run, a_part([many]), [many]).committed == ("/archive/b",)
 
 
-def test_a_password_never_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DatabaseError) as caught:
-        open_catalog("postgresql+psycopg://indexer:secret@127.0.0.1:1/archive?connect_timeout=2", create=False)
-    assert "secret" not in str(caught.value)
+MOUNTS = """\
+22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p1 rw
+23 22 0:21 / /proc rw,nosuid - proc proc rw
+40 22 0:50 / /srv rw,relatime shared:20 master:3 - nfs4 filer:/export rw,vers=4.2
+41 40 8:17 / /srv/local\\040disk rw - xfs /dev/sdb1 rw
+42 22 0:52 / /mnt/bucket rw - fuse.mount-s3 mount-s3 rw
+43 22 0:53 / /mnt/bucket rw - tmpfs tmpfs rw
+44 22 0:54 / /mnt/pc rw - cifs //pc/share rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/srv", "nfs4"),
+        ("/srv/archive/index", "nfs4"),
+        ("/srv2", None),
+        ("/srv/local disk/index", None),
+        ("/mnt/bucket", None),  # what was mounted later hides what was there
+        ("/mnt/pc/x", "cifs"),
+        ("/", None),
+    ],
+)
+def test_network_file_systems_are_known_by_their_mounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kind: str | None
+) -> None:
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+    assert mounts.network_filesystem(Path(folder)) is None  # a system that does not say
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    assert mounts.network_filesystem(Path(folder)) == kind
+
+
+def test_a_file_on_a_network_file_system_is_only_read(file: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index(file, indexed("a", "1", ("yoga", 0.5)))
+    (tmp_path / "mountinfo").write_text(f"40 22 0:50 / {tmp_path} rw - nfs4 filer:/export rw\n")
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+    with pytest.raises(DatabaseError, match=r"catalog.db: SQLite is not safe on a network file system \(nfs4\)") as caught:
+        open_catalog(str(file.url), create=True)
+    assert caught.value.exit_code == 13
+    reader = open_catalog(str(file.url), create=False, read_only=True)
+    assert reader is not None
+    assert len(live_rows(reader)) == 1
+    reader.dispose()
 
 
 # The schema
 
 
-def test_the_migrated_schema_is_the_declared_one(engine: Engine) -> None:
+def test_the_migrated_schema_of_a_file_is_the_declared_one(file: Engine) -> None:
     def include(_: Any, name: str | None, *__: Any) -> bool:
         return name != "uq_hit"  # PostgreSQL only
 
-    with engine.connect() as connection:
+    with file.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": include, "compare_server_default": True})
         assert compare_metadata(context, tables.metadata) == []
         migrated = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'alembic%'").all()
@@ -326,10 +284,18 @@ def _clauses(sql: str) -> list[str]:
     return [line.strip().rstrip(",") for line in sql.splitlines() if line.strip()]
 
 
+def test_the_migrated_schema_of_postgresql_is_the_declared_one(postgres: Postgres) -> None:
+    migrated, declared = postgres.database(), postgres.database()
+    open_catalog(postgres.url(migrated), create=True).dispose()
+    engine = create_engine(postgres.url(declared))
+    tables.metadata.create_all(engine)
+    engine.dispose()
+    options = ("--schema-only", "--exclude-table=alembic_version")
+    assert postgres.dump(migrated, *options) == postgres.dump(declared, *options)
+
+
 def test_head_is_the_newest_revision() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(connect.__file__).parent / "migrations"))
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    assert ScriptDirectory(str(migrate.MIGRATIONS)).get_heads() == [migrate.HEAD]
 
 
 def test_the_committed_schema_is_the_one_in_the_code() -> None:
@@ -341,451 +307,3 @@ def test_the_committed_schema_is_the_one_in_the_code() -> None:
 def test_the_sqlite_half_of_the_committed_schema_runs() -> None:
     with sqlite3.connect(":memory:") as connection:
         connection.executescript(tables.ddl("sqlite"))
-
-
-# The transaction
-
-
-def test_a_commit_makes_rows_counts_and_states(engine: Engine) -> None:
-    report = index(
-        engine,
-        indexed("a.mp4", "1", ("yoga", 0.91234), ("archery", 1.0)),
-        failed("b.mp4"),
-        Skipped(video("c.jpg"), "still_image"),
-    )
-    assert report == CommitReport(committed=("/archive/a.mp4", "/archive/b.mp4", "/archive/c.jpg"), dropped=())
-    common = {"digest": "aa" * 32, "fingerprint": "1"}
-    nothing: dict[str, Any] = {"indexed_fingerprint": None, "segments": 0, "clips": 0, "warnings": [], "rows": []}
-    assert canonical_dump(engine) == [
-        common
-        | {
-            "uri": "/archive/a.mp4",
-            "state": "indexed",
-            "code": None,
-            "indexed_fingerprint": "1",
-            "segments": 2,
-            "clips": 4,
-            "warnings": ["W_X"],
-            "rows": [(0, 10_000, "yoga", 9123), (10_000, 20_000, "archery", 10_000)],
-        },
-        common | nothing | {"uri": "/archive/b.mp4", "state": "failed", "code": "E_TRUNCATED"},
-        common | nothing | {"uri": "/archive/c.jpg", "state": "skipped", "code": "still_image"},
-    ]
-    assert stats(engine) == {("A", "yoga", 9): 1, ("A", "archery", 9): 1}
-
-
-def test_a_claimed_video_stays_searchable_until_it_is_replaced(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9), ("yoga", 0.5)))
-    run = start(engine)
-    claim(engine, run, "/archive", [video("a", "2")])
-    assert shown(engine) == {("a", "A"): ("pending", (("yoga", 0.9), ("yoga", 0.5)))}
-    new = indexed("a", "2", ("bowling", 0.9))
-    commit(engine, run, a_part([new]), [new])
-    assert shown(engine) == {("a", "A"): ("indexed", (("bowling", 0.9),))}
-    assert stats(engine) == {("A", "bowling", 9): 1}
-    assert part_states(engine) == ["retired", "live"]
-
-
-def test_a_part_lives_as_long_as_one_of_its_videos(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)), indexed("b", "1", ("yoga", 0.9)))
-    index(engine, indexed("a", "2", ("yoga", 0.8)))
-    assert part_states(engine) == ["live", "live"]
-    index(engine, failed("b", "2"))
-    assert part_states(engine) == ["retired", "live"]
-
-
-def test_a_changed_video_that_fails_loses_its_old_rows(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    index(engine, failed("a", "2"))
-    assert shown(engine) == {("a", "A"): ("failed", ())}
-    assert stats(engine) == {}
-    with reading(engine) as connection:
-        row = connection.exec_driver_sql("SELECT fingerprint, duration_ms, width, height, codec, average_fps FROM video").one()
-    assert tuple(row) == ("2", None, None, None, None, None)
-
-
-def test_two_recipes_live_side_by_side(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    index(engine, indexed("a", "1", ("archery", 0.2)), run=start(engine, "B"))
-    assert shown(engine) == {("a", "A"): ("indexed", (("yoga", 0.9),)), ("a", "B"): ("indexed", (("archery", 0.2),))}
-    assert stats(engine) == {("A", "yoga", 9): 1, ("B", "archery", 2): 1}
-
-
-def test_new_bytes_under_one_recipe_end_the_old_rows_of_another(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    index(engine, indexed("a", "2", ("archery", 0.2)), run=start(engine, "B"))
-    assert shown(engine) == {("a", "A"): ("pending", ()), ("a", "B"): ("indexed", (("archery", 0.2),))}
-    assert part_states(engine) == ["retired", "live"]
-
-
-def test_a_claim_of_new_bytes_survives_their_commit_under_another_recipe(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    slow = start(engine)
-    claim(engine, slow, "/archive", [video("a", "2")])
-    index(engine, indexed("a", "2", ("archery", 0.2)), run=start(engine, "B"))
-    new = indexed("a", "2", ("yoga", 0.3))
-    assert commit(engine, slow, a_part([new]), [new]).dropped == ()
-    assert shown(engine) == {("a", "A"): ("indexed", (("yoga", 0.3),)), ("a", "B"): ("indexed", (("archery", 0.2),))}
-
-
-def test_a_claim_of_other_bytes_does_not(engine: Engine) -> None:
-    slow = start(engine)
-    claim(engine, slow, "/archive", [video("a", "1")])
-    index(engine, indexed("a", "2", ("archery", 0.2)), run=start(engine, "B"))
-    old = indexed("a", "1", ("yoga", 0.9))
-    assert commit(engine, slow, a_part([old]), [old]).dropped == ("/archive/a",)
-    assert shown(engine) == {("a", "A"): ("pending", ()), ("a", "B"): ("indexed", (("archery", 0.2),))}
-    assert part_states(engine) == ["live", "retired"]
-
-
-def test_a_run_that_lost_its_claim_changes_nothing(engine: Engine) -> None:
-    zombie = start(engine)
-    claim(engine, zombie, "/archive", [video("a"), video("b")])
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    late: list[Outcome] = [indexed("a", "1", ("archery", 0.1)), indexed("b", "1", ("archery", 0.1)), failed("never claimed")]
-    report = commit(engine, zombie, a_part(late), late)
-    assert report == CommitReport(committed=("/archive/b",), dropped=("/archive/a", "/archive/never claimed"))
-    assert shown(engine) == {("a", "A"): ("indexed", (("yoga", 0.9),)), ("b", "A"): ("indexed", (("archery", 0.1),))}
-
-
-def test_a_gone_video_leaves_the_index_under_every_recipe(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.9)), indexed("b", "1", ("yoga", 0.9)))
-    index(engine, indexed("a", "1", ("archery", 0.2)), run=start(engine, "B"))
-    mark_gone(engine, start(engine), ["/archive/a", "/archive/unheard of"])
-    assert shown(engine) == {("a", "A"): ("gone", ()), ("a", "B"): ("gone", ()), ("b", "A"): ("indexed", (("yoga", 0.9),))}
-    assert stats(engine) == {("A", "yoga", 9): 1}
-    assert part_states(engine) == ["live", "retired"]
-    index(engine, indexed("a", "1", ("yoga", 0.4)))
-    assert shown(engine)["a", "A"] == ("indexed", (("yoga", 0.4),))
-
-
-def test_a_video_that_a_later_run_saw_is_not_gone(engine: Engine) -> None:
-    zombie = start(engine)
-    index(engine, indexed("a", "1", ("yoga", 0.9)))
-    mark_gone(engine, zombie, ["/archive/a"])
-    assert shown(engine) == {("a", "A"): ("indexed", (("yoga", 0.9),))}
-
-
-def test_a_gone_video_cannot_come_back_by_a_late_commit(engine: Engine) -> None:
-    run = start(engine)
-    claim(engine, run, "/archive", [video("a")])
-    mark_gone(engine, start(engine, "B"), ["/archive/a"])
-    late = indexed("a", "1", ("yoga", 0.9))
-    assert commit(engine, run, a_part([late]), [late]).dropped == ("/archive/a",)
-    assert shown(engine) == {("a", "A"): ("gone", ())}
-
-
-def test_attempts_count_claims_of_the_same_bytes(engine: Engine) -> None:
-    for fingerprint, attempts in (("1", 1), ("1", 2), ("1", 3), ("2", 1), ("2", 2)):
-        index(engine, failed("a", fingerprint))
-        assert [row.attempts for row in failures(engine, 1)] == [attempts]
-
-
-def test_a_message_may_hold_anything(engine: Engine) -> None:
-    index(engine, failed("a", message="bad name \udcff and \0"))
-    assert failures(engine, 1) == [FailedVideo("/archive/a", "E_TRUNCATED", "bad name \\udcff and \\0", 1)]
-
-
-def test_more_videos_than_one_query_takes(engine: Engine) -> None:
-    outcomes = [indexed(f"{i:04}", "1", ("yoga", 0.5)) for i in range(1_234)]
-    assert len(index(engine, *outcomes).committed) == 1_234
-    index(engine, *[indexed(f"{i:04}", "2", ("yoga", 0.7)) for i in range(1_234)])
-    assert stats(engine) == {("A", "yoga", 7): 1_234}
-    mark_gone(engine, start(engine), [outcome.video.uri for outcome in outcomes])
-    assert stats(engine) == {}
-
-
-def test_calls_that_make_no_sense_are_bugs(engine: Engine) -> None:
-    run = start(engine)
-    one = indexed("a", "1", ("yoga", 0.5))
-    mistakes: list[tuple[Part | None, list[Outcome], str]] = [
-        (None, [one], "need the part"),
-        (a_part([one]), [one, failed("a")], "two outcomes"),
-        (None, [Skipped(video("a"), "duplicate")], "shares its uri"),
-    ]
-    for part, outcomes, words in mistakes:
-        with pytest.raises(ValueError, match=words):
-            commit(engine, run, part, outcomes)
-    with pytest.raises(ValueError, match="other labels"):
-        start_run(engine, job="archive", recipe=RECIPES["A"], labels=LABELS[:2])
-    with pytest.raises(ConfigError, match="more than once: yoga"):
-        start_run(engine, job="archive", recipe=RECIPES["B"], labels=("yoga", "archery", "yoga"))
-
-
-def test_empty_calls_do_nothing(engine: Engine) -> None:
-    run = start(engine)
-    claim(engine, run, "/archive", [])
-    mark_gone(engine, run, [])
-    adopt(engine, "/archive", [])
-    assert commit(engine, run, None, []) == CommitReport((), ())
-    assert canonical_dump(engine) == []
-
-
-# Looking things up
-
-
-def test_known_videos_are_those_of_the_source_under_the_recipe(engine: Engine) -> None:
-    index(
-        engine, indexed("a", "1", ("yoga", 0.5)), failed("b"), Skipped(video("c"), "no_video"), Skipped(video("d"), "too_new")
-    )
-    index(engine, failed("else"), source="/other")
-    claim(engine, start(engine), "/archive", [video("a", "2"), video("new")])
-    index(engine, failed("gone"))
-    mark_gone(engine, start(engine), ["/archive/gone"])
-    known = {(known.uri, known.state, known.fingerprint) for known in known_videos(engine, "/archive", "aa" * 32)}
-    assert known == {
-        ("/archive/a", "pending", "2"),
-        ("/archive/b", "failed", "1"),
-        ("/archive/c", "skipped", "1"),
-        ("/archive/d", "pending", "1"),  # old enough next time, with the same bytes
-        ("/archive/new", "pending", "1"),
-    }
-    assert {known.state for known in known_videos(engine, "/archive", "bb" * 32)} == {"pending"}
-    assert {known.state for known in known_videos(engine, "/archive", "never used")} == {"pending"}
-
-
-def test_what_another_source_indexed_need_not_be_done_again(engine: Engine) -> None:
-    index(engine, indexed("2024/a", "1", ("yoga", 0.5)), failed("2024/b"), source="/archive/2024")
-    assert list(known_videos(engine, "/archive", "aa" * 32)) == []
-    assert list(known_elsewhere(engine, "/archive", "aa" * 32)) == [KnownVideo("/archive/2024/a", "indexed", "1")]
-    adopt(engine, "/archive", ["/archive/2024/a"])
-    assert list(known_elsewhere(engine, "/archive", "aa" * 32)) == []
-    assert list(known_videos(engine, "/archive", "aa" * 32)) == [KnownVideo("/archive/2024/a", "indexed", "1")]
-
-
-def test_runs_are_listed_newest_first(engine: Engine) -> None:
-    first = start(engine)
-    finish_run(engine, first, "complete", {"videos": {"found": 3}})
-    second = start(engine, "B")
-    newest, oldest = runs(engine, limit=10)
-    assert (newest.run_id, newest.recipe_digest, newest.outcome, newest.finished_at) == (second.run_id, "bb" * 32, None, None)
-    assert (oldest.run_id, oldest.job, oldest.outcome) == (first.run_id, "archive", "complete")
-    assert oldest.report == {"videos": {"found": 3}}
-    assert oldest.finished_at is not None
-    assert oldest.finished_at >= oldest.started_at
-    assert [run.run_id for run in runs(engine, limit=1)] == [second.run_id]
-
-
-def test_totals_count_what_is_live(engine: Engine) -> None:
-    index(engine, indexed("a", "1", ("yoga", 0.5), ("yoga", 0.5)), indexed("b", "1", ("yoga", 0.5)), failed("c"))
-    index(engine, failed("gone"), Skipped(video("d"), "no_video"))
-    mark_gone(engine, start(engine), ["/archive/gone"])
-    claim(engine, start(engine), "/archive", [video("b", "2")])
-    assert totals(engine, 1) == Totals(
-        videos={"pending": 1, "indexed": 1, "failed": 1, "skipped": 1, "gone": 1},
-        video_seconds=30.0,
-        segments=3,
-        clips=6,
-        parts=1,
-        part_bytes=30,
-    )
-
-
-def test_recipes_and_labels_are_found_by_name(engine: Engine) -> None:
-    run = start(engine)
-    assert find_recipe(engine, "aa" * 32) == run.recipe_id
-    assert find_recipe(engine, "bb" * 32) is None
-    assert sorted(label_names(engine, run.recipe_id).values()) == ["archery", "bowling", "yoga"]
-    assert {name: i for i, name in label_names(engine, run.recipe_id).items()} == run.label_ids
-    other = start_run(engine, job="other", recipe=RECIPES["B"], labels=("yoga", "chess"))
-    assert sorted(label_names(engine, other.recipe_id).values()) == ["chess", "yoga"]
-    assert not set(other.label_ids.values()) & set(run.label_ids.values())
-
-
-# Any history, against a model that fits on a page
-
-
-@dataclass
-class Entry:
-    fence: int | None
-    state: str
-    fingerprint: str
-    live: tuple[str, Rows] | None = None
-
-
-@dataclass
-class Model:
-    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
-
-    def claim(self, run: int, recipe: str, name: str, fingerprint: str) -> None:
-        self.gone.discard(name)
-        entry = self.entries.setdefault((name, recipe), Entry(run, "pending", fingerprint))
-        entry.fence, entry.state, entry.fingerprint = run, "pending", fingerprint
-
-    def commit(self, run: int, recipe: str, name: str, fingerprint: str, state: str, rows: Rows) -> bool:
-        entry = self.entries.get((name, recipe))
-        if entry is None or entry.fence != run:
-            return False
-        entry.state, entry.fingerprint = state, fingerprint
-        entry.live = (fingerprint, rows) if state == "indexed" else None
-        for (other_name, other_recipe), other in self.entries.items():
-            if other_name == name and other_recipe != recipe:
-                if other.live and other.live[0] != fingerprint:
-                    other.live, other.state = None, "pending"
-                if other.fingerprint != fingerprint:
-                    other.fence = None
-        return True
-
-    def mark_gone(self, run: int, name: str) -> None:
-        entries = [entry for (other, _), entry in self.entries.items() if other == name]
-        if entries and all(entry.fence is None or entry.fence <= run for entry in entries):
-            self.gone.add(name)
-            for entry in entries:
-                entry.fence, entry.state, entry.live = None, "pending", None
-
-    def shown(self) -> dict[tuple[str, str], tuple[str, Rows]]:
-        return {
-            key: ("gone" if key[0] in self.gone else entry.state, entry.live[1] if entry.live else ())
-            for key, entry in self.entries.items()
-        }
-
-
-NAMES, PRINTS = st.sampled_from(["x", "y", "z"]), st.sampled_from(["1", "2"])
-ROWS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([0.0, 0.05, 0.1, 0.5, 0.99, 1.0])), min_size=1, max_size=3)
-OUTCOMES = st.dictionaries(NAMES, st.tuples(PRINTS, st.sampled_from(["indexed", "indexed", "failed", "skipped"]), ROWS))
-
-
-class AnyHistory(RuleBasedStateMachine):
-    """Several runs of two recipes, live ones and zombies, in any order."""
-
-    @initialize()
-    def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.engine = open_catalog(f"sqlite:///{self.folder.name}/catalog.db", create=True)
-        self.runs: list[tuple[RunRef, str]] = []
-        self.model = Model()
-
-    def teardown(self) -> None:
-        if hasattr(self, "engine"):
-            self.engine.dispose()
-            self.folder.cleanup()
-
-    @rule(recipe=st.sampled_from(["A", "B"]))
-    def run_starts(self, recipe: str) -> None:
-        self.runs.append((start(self.engine, recipe), recipe))
-
-    @precondition(lambda self: self.runs)
-    @rule(data=st.data(), claimed=st.dictionaries(NAMES, PRINTS))
-    def run_claims(self, data: st.DataObject, claimed: dict[str, str]) -> None:
-        run, recipe = data.draw(st.sampled_from(self.runs))
-        claim(self.engine, run, "/archive", [video(*pair) for pair in claimed.items()])
-        for name, fingerprint in claimed.items():
-            self.model.claim(run.run_id, recipe, name, fingerprint)
-
-    @precondition(lambda self: self.runs)
-    @rule(data=st.data(), drawn=OUTCOMES)
-    def run_commits(self, data: st.DataObject, drawn: dict[str, tuple[str, str, list[tuple[str, float]]]]) -> None:
-        run, recipe = data.draw(st.sampled_from(self.runs))
-        outcomes: list[Outcome] = []
-        dropped = []
-        for name, (fingerprint, state, rows) in drawn.items():
-            outcomes.append(
-                indexed(name, fingerprint, *rows)
-                if state == "indexed"
-                else failed(name, fingerprint)
-                if state == "failed"
-                else Skipped(video(name, fingerprint), "no_video")
-            )
-            if not self.model.commit(run.run_id, recipe, name, fingerprint, state, tuple(rows)):
-                dropped.append(f"/archive/{name}")
-        assert commit(self.engine, run, a_part(outcomes), outcomes).dropped == tuple(dropped)
-
-    @precondition(lambda self: self.runs)
-    @rule(data=st.data(), names=st.sets(NAMES))
-    def videos_go(self, data: st.DataObject, names: set[str]) -> None:
-        run, _ = data.draw(st.sampled_from(self.runs))
-        mark_gone(self.engine, run, [f"/archive/{name}" for name in names])
-        for name in names:
-            self.model.mark_gone(run.run_id, name)
-
-    @invariant()
-    def catalog_is_the_model(self) -> None:
-        assert_sound(self.engine)
-        assert shown(self.engine) == self.model.shown()
-
-
-TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
-# Killed at the worst moments
-
-BEFORE = (indexed("a", "1", ("yoga", 0.9), ("yoga", 0.8)), indexed("b", "1", ("bowling", 0.7)))
-AFTER = (indexed("a", "2", ("archery", 0.6)), failed("b", "2"), indexed("c", "1", ("yoga", 0.5), ("archery", 0.4)))
-MOMENTS = ("before the rename", "after the rename", "inside the transaction", "after the commit")
-
-
-def one_run(root: Path, outcomes: Sequence[Outcome], kill: str = "") -> None:
-    """What a run does with the output, with an optional end."""
-    engine = open_catalog(f"sqlite:///{root}/catalog.db", create=True)
-    run = start(engine)
-    claim(engine, run, "/archive", [outcome.video for outcome in outcomes])
-    if kill == "before the rename":
-        sys.addaudithook(lambda name, _: _die() if name == "os.rename" else None)
-    videos = [outcome for outcome in outcomes if isinstance(outcome, IndexedVideo)]
-    part = write_part(videos, open_storage(str(root)), recipe=RECIPES["A"], run_id=run.run_id, sequence=1)
-    if kill == "after the rename":
-        _die()
-    if kill == "inside the transaction":
-        event.listen(engine, "after_cursor_execute", lambda *args: _die() if args[2].startswith("INSERT INTO hit") else None)
-    commit(engine, run, part, outcomes)
-    if kill == "after the commit":
-        _die()
-    finish_run(engine, run, "complete", {})
-    engine.dispose()
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_run_shows_all_or_nothing_and_the_next_one_repairs(tmp_path: Path, moment: str) -> None:
-    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    one_run(undisturbed, BEFORE)
-    one_run(disturbed, BEFORE)
-    assert dump_of(undisturbed) == dump_of(disturbed)
-    rows_before = rows_of(disturbed)
-    one_run(undisturbed, AFTER)
-    code = f"from pathlib import Path; import test_catalog as t; t.one_run(Path({str(disturbed)!r}), t.AFTER, {moment!r})"
-    killed = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent)
-    assert killed.returncode == -signal.SIGKILL
-
-    assert rows_of(disturbed) == (rows_of(undisturbed) if moment == "after the commit" else rows_before)
-    files = [file.name for file in open_storage(str(disturbed)).list_files("parts/")]
-    assert [name.startswith("parts/.") for name in files].count(True) == (moment == "before the rename")
-    assert len(files) == 2
-
-    one_run(disturbed, AFTER)
-    assert dump_of(disturbed) == dump_of(undisturbed)
-    assert rows_of(disturbed) == rows_of(undisturbed)
-
-
-def dump_of(root: Path) -> list[dict[str, Any]]:
-    return _with_catalog(root, canonical_dump)
-
-
-def rows_of(root: Path) -> list[tuple[Any, ...]]:
-    """The live rows, after checking that SQL and Parquet agree on them and that the database is sound."""
-
-    def rows(engine: Engine) -> list[tuple[Any, ...]]:
-        with reading(engine) as connection:
-            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
-            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
-        assert_sound(engine)
-        assert live_rows_of_parts(engine, root) == live_rows(engine)
-        return live_rows(engine)
-
-    return _with_catalog(root, rows)
-
-
-def _with_catalog(root: Path, ask: Callable[[Engine], Answer]) -> Answer:
-    engine = open_catalog(f"sqlite:///{root}/catalog.db", create=False, read_only=True)
-    assert engine is not None
-    try:
-        return ask(engine)
-    finally:
-        engine.dispose()

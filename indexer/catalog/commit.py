@@ -7,23 +7,26 @@
     rows                      the old ones        new ones | none            stay live
 
 After a commit all live rows of a video, under every recipe, speak of the same bytes: those of its last commit. A result has
-a fence, the run that claimed it last; a commit by any other run changes nothing. Counts, hits, parts and states change
-together or not at all.
+a fence, the run that claimed it last; a commit by any other run changes nothing, and a run that lost its lease commits
+nothing at all. Counts, hits, parts and states change together or not at all.
+
+The connection may be lost while COMMIT is on its way. The transaction is done again then, and finds its part by name if it
+was there already; without a part, it sets what is set. The rows of `video` that it locks first make it wait for the other.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine, Row, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, exists, select, text, update
 
-from indexer.catalog.connect import writing
-from indexer.catalog.hits import add_hits, remove_hits
+from indexer.catalog.hits import Counts, add_hits, count_hits, remove_hits
+from indexer.catalog.lease import fenced
 from indexer.catalog.runs import RunRef, adopt, claim, finish_run, start_run
 from indexer.catalog.tables import part as part_table
 from indexer.catalog.tables import result, video
@@ -34,6 +37,11 @@ __all__ = ["CommitReport", "RunRef", "adopt", "claim", "commit", "finish_run", "
 _URIS_PER_QUERY = 500
 
 _Result: TypeAlias = Row[Any]
+
+_ADD_PART = text(
+    "INSERT INTO part (name, run_id, recipe_id, rows, bytes, sha256, state, created_at)"
+    " VALUES (:name, :run_id, :recipe_id, :rows, :bytes, :sha256, 'live', :now) ON CONFLICT (name) DO NOTHING RETURNING id"
+)
 
 _NO_ROWS = {"part_id": None, "indexed_fingerprint": None, "segments": 0, "clips": 0, "warnings": "[]"}
 _NO_INFO = {"duration_ms": None, "width": None, "height": None, "codec": None, "average_fps": None}
@@ -64,27 +72,33 @@ def commit(engine: Engine, run: RunRef, part: Part | None, outcomes: Sequence[Ou
     if any(isinstance(outcome, Skipped) and outcome.reason == "duplicate" for outcome in outcomes):
         raise ValueError("a duplicate shares its uri with a video that has an outcome of its own")
     now = time.time()
-    with writing(engine) as connection:
-        known = _results(connection, sorted(by_uri))
+
+    def work(connection: Connection) -> CommitReport:
+        known = _locked(connection, sorted(by_uri))
         mine = {row.uri: row for row in known if row.recipe_id == run.recipe_id and row.fence == run.run_id}
+        report = CommitReport(
+            committed=tuple(uri for uri in by_uri if uri in mine),
+            dropped=tuple(uri for uri in by_uri if uri not in mine),
+        )
+        part_id = None if part is None else _insert_part(connection, run, part, now)
+        if part is not None and part_id is None:
+            return report  # it is committed: only the answer was lost
         others = [row for row in known if row.uri in mine and row.recipe_id != run.recipe_id]
         fingerprints = {uri: by_uri[uri].video.fingerprint for uri in mine}
-
-        part_id = None if part is None else _insert_part(connection, run, part, now)
         outdated = [row for row in others if row.indexed_fingerprint not in (None, fingerprints[row.uri])]
-        left = _withdraw(connection, [*mine.values(), *outdated], now)
+        withdrawn = _withdraw(connection, [*mine.values(), *outdated], now)
         _void_claims(connection, [row for row in others if row.fingerprint != fingerprints[row.uri]])
 
         done = [(row.video_id, by_uri[uri]) for uri, row in mine.items()]
         indexed = [(video_id, outcome) for video_id, outcome in done if isinstance(outcome, IndexedVideo)]
-        add_hits(connection, run.recipe_id, run.label_ids, indexed)
+        added = add_hits(connection, run.recipe_id, run.label_ids, indexed)
         _store_results(connection, run.recipe_id, part_id, done, now)
         _describe_videos(connection, done)
-        _retire(connection, left if part_id is None else left | {part_id}, now)
-    return CommitReport(
-        committed=tuple(uri for uri in by_uri if uri in mine),
-        dropped=tuple(uri for uri in by_uri if uri not in mine),
-    )
+        _retire(connection, withdrawn.part_ids if part_id is None else withdrawn.part_ids | {part_id}, now)
+        count_hits(connection, added=added, removed=withdrawn.hits)
+        return report
+
+    return fenced(engine, run.lease_token, work)
 
 
 def mark_gone(engine: Engine, run: RunRef, uris: Sequence[str]) -> None:
@@ -93,24 +107,33 @@ def mark_gone(engine: Engine, run: RunRef, uris: Sequence[str]) -> None:
     Their claims are void. A video that a later run has claimed is left alone: that run saw it.
     """
     now = time.time()
-    with writing(engine) as connection:
-        known = _results(connection, sorted(set(uris)))
+
+    def work(connection: Connection) -> None:
+        known = _locked(connection, sorted(set(uris)))
         seen_later = {row.uri for row in known if row.fence is not None and row.fence > run.run_id}
         gone = [row for row in known if row.uri not in seen_later]
-        left = _withdraw(connection, gone, now)
+        withdrawn = _withdraw(connection, gone, now)
         _update_results(connection, gone, {"fence": None, "state": "pending", "code": None, "message": None})
         if gone:
             connection.execute(
                 update(video).where(video.c.id == bindparam("gone_id")).values(gone_at=now),
                 [{"gone_id": video_id} for video_id in sorted({row.video_id for row in gone})],
             )
-        _retire(connection, left, now)
+        _retire(connection, withdrawn.part_ids, now)
+        count_hits(connection, added=Counter(), removed=withdrawn.hits)
+
+    fenced(engine, run.lease_token, work)
 
 
-def _results(connection: Connection, uris: Sequence[str]) -> list[_Result]:
-    """The results of these videos under all recipes, locked (in one order, so that two writers never wait in a circle)."""
+def _locked(connection: Connection, uris: Sequence[str]) -> list[_Result]:
+    """The results of these videos under all recipes.
+
+    Whoever changes results locks the rows of their videos first, in one order: so what is read after that stays true.
+    """
     rows: list[_Result] = []
     for first in range(0, len(uris), _URIS_PER_QUERY):
+        some = video.c.uri.in_(uris[first : first + _URIS_PER_QUERY])
+        connection.execute(select(video.c.id).where(some).order_by(video.c.uri).with_for_update()).all()
         rows.extend(
             connection.execute(
                 select(
@@ -123,15 +146,15 @@ def _results(connection: Connection, uris: Sequence[str]) -> list[_Result]:
                     result.c.indexed_fingerprint,
                 )
                 .join_from(video, result)
-                .where(video.c.uri.in_(uris[first : first + _URIS_PER_QUERY]))
+                .where(some)
                 .order_by(video.c.uri, result.c.recipe_id)
-                .with_for_update()
             )
         )
     return rows
 
 
-def _insert_part(connection: Connection, run: RunRef, part: Part, now: float) -> int:
+def _insert_part(connection: Connection, run: RunRef, part: Part, now: float) -> int | None:
+    """The id of the new row; None if this part is there already."""
     values = {
         "name": part.name,
         "run_id": run.run_id,
@@ -139,22 +162,34 @@ def _insert_part(connection: Connection, run: RunRef, part: Part, now: float) ->
         "rows": part.rows,
         "bytes": part.size_bytes,
         "sha256": part.sha256,
-        "state": "live",
-        "created_at": now,
+        "now": now,
     }
-    return int(connection.execute(insert(part_table).values(values).returning(part_table.c.id)).scalar_one())
+    part_id: int | None = connection.execute(_ADD_PART, values).scalar()
+    if part_id is None:
+        there = select(part_table.c.run_id, part_table.c.sha256).where(part_table.c.name == part.name)
+        if tuple(connection.execute(there).one()) != (run.run_id, part.sha256):
+            raise ValueError(f"{part.name} is the name of another part")
+    return part_id
 
 
-def _withdraw(connection: Connection, rows: Iterable[_Result], now: float) -> set[int]:
-    """Take the rows of these results out of the index; the results are pending. Gives the parts that lost rows."""
+@dataclass(frozen=True, slots=True)
+class _Withdrawn:
+    hits: Counts
+    part_ids: set[int]
+    """Parts that lost rows."""
+
+
+def _withdraw(connection: Connection, rows: Iterable[_Result], now: float) -> _Withdrawn:
+    """Take the rows of these results out of the index; the results are pending."""
     live = [row for row in rows if row.part_id is not None]
     by_recipe: dict[int, list[int]] = defaultdict(list)
     for row in live:
         by_recipe[row.recipe_id].append(row.video_id)
+    hits: Counts = Counter()
     for recipe_id, video_ids in sorted(by_recipe.items()):
-        remove_hits(connection, recipe_id, video_ids)
+        hits += remove_hits(connection, recipe_id, video_ids)
     _update_results(connection, live, {**_NO_ROWS, "state": "pending", "updated_at": now})
-    return {row.part_id for row in live}
+    return _Withdrawn(hits, {row.part_id for row in live})
 
 
 def _void_claims(connection: Connection, rows: Iterable[_Result]) -> None:
@@ -232,7 +267,10 @@ def _describe_videos(connection: Connection, done: Iterable[tuple[int, Outcome]]
 
 def _retire(connection: Connection, part_ids: set[int], now: float) -> None:
     """Retire those of the parts that no result names any more."""
-    named = exists().where(result.c.part_id == part_table.c.id)
+    ids = sorted(part_ids)
+    # Another writer may be taking the other rows of a part: whoever is second looks after the first is done.
     connection.execute(
-        update(part_table).where(part_table.c.id.in_(sorted(part_ids)), ~named).values(state="retired", retired_at=now)
-    )
+        select(part_table.c.id).where(part_table.c.id.in_(ids)).order_by(part_table.c.id).with_for_update()
+    ).all()
+    named = exists().where(result.c.part_id == part_table.c.id)
+    connection.execute(update(part_table).where(part_table.c.id.in_(ids), ~named).values(state="retired", retired_at=now))

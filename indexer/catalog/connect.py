@@ -1,29 +1,51 @@
-"""Opening the catalog, and the two ways to use it: one writing transaction, or one consistent view for reading.
+"""Opening the catalog, and the ways to use it: a writing transaction, or one consistent view for reading.
 
-What the database refuses becomes a DatabaseError (exit 13) or, when the disk is full, an OutputError (exit 14), with a
-sentence for the user. Programming errors and broken constraints are bugs and stay what they are.
+What the database refuses becomes a StopRun with a sentence for the user: see `refusals`.
 """
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, TypeVar, overload
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy.engine import URL
 
-from indexer.errors import DatabaseError, OutputError, StopRun
+from indexer.catalog import migrate
+from indexer.catalog.mounts import network_filesystem
+from indexer.catalog.refusals import BUSY_SECONDS, LOCK_SECONDS, passes, sentence_for
+from indexer.errors import DatabaseError
 
-HEAD = "0001"
-"""The newest revision in `migrations/`. A catalog that has it is opened without loading Alembic, which takes a second."""
+Answer = TypeVar("Answer")
 
-_BUSY_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
+"""How long a transaction is tried again when the database cannot do it now: longer than a server takes to restart."""
+
+SILENCE_SECONDS = 30.0
+"""How long PostgreSQL keeps a transaction, with its locks, of a program that says nothing: it may be frozen, or gone."""
+
 _WRITES = "indexer_writes"
-_MIGRATION_LOCK = 5_310_177_204  # any number, as long as it never changes
+
+# A connection without life is noticed within a minute, not after the two hours of the operating system.
+_CONNECTING = {
+    "application_name": "indexer",
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+_LIMITS = text(
+    "SELECT set_config('lock_timeout', :wait, true), set_config('idle_in_transaction_session_timeout', :silence, true)"
+)
 
 
 @overload
@@ -33,39 +55,62 @@ def open_catalog(url: str, *, create: bool, read_only: bool = False) -> Engine |
 def open_catalog(url: str, *, create: bool, read_only: bool = False) -> Engine | None:
     """The catalog at `url`, at the newest schema; None if there is none yet and `create` is false.
 
-    With `create`, a missing catalog is made (with its folder). An older schema is brought up to date, unless `read_only`:
-    then nothing is ever written, and an older schema is a DatabaseError, as is a newer one in any case.
+    With `create`, a missing catalog is made: an SQLite file with its folder, or tables in a PostgreSQL database, which must
+    be there. An older schema is brought up to date, unless `read_only`: then nothing is ever written, and an older schema is
+    a DatabaseError, as is a newer one in any case.
     """
     if create and read_only:
         raise ValueError("a catalog cannot be created read-only")
-    try:
-        engine = _engine(url, create=create, read_only=read_only)
-    except ModuleNotFoundError as error:
-        raise DatabaseError(f"output.catalog: {_shown(url)} needs the Python package {error.name}; install it.") from error
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = _sqlite_engine(parsed, create=create, read_only=read_only)
+    else:
+        engine = _postgresql_engine(parsed, read_only=read_only)
     if engine is None:
         return None
     try:
         with reading(engine) as connection:
-            revision = _revision(connection)
-        if revision == HEAD or _bring_to_head(engine, revision, create=create, read_only=read_only):
-            return engine
+            found = migrate.revision(connection)
+        if found is None and not create:
+            engine.dispose()
+            return None
+        if found != migrate.HEAD:
+            migrate.check_way(engine, found, read_only=read_only)
+            with _migrating(engine) as connection:
+                migrate.upgrade(connection)
     except BaseException:
         engine.dispose()
         raise
-    engine.dispose()
-    return None
+    return engine
+
+
+def transact(engine: Engine, work: Callable[[Connection], Answer]) -> Answer:
+    """Do `work` in one writing transaction, and again from its start if the database could not do it this time.
+
+    That is after a conflict with another writer, or when the connection was lost. Then nobody knows whether COMMIT arrived:
+    so `work` done twice must be the same as done once. The second time it waits for what the first one has locked.
+    """
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    with _sentences(engine):
+        for tries in count():
+            try:
+                with _transaction(engine) as connection:
+                    return work(connection)
+            except exc.DBAPIError as error:
+                if not passes(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(random.uniform(0.5, 1.0) * min(0.05 * 2**tries, 2.0))
+    raise AssertionError("count() never ends")
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction, alone in the database from its start: committed when the block ends well, else rolled back.
+    """One transaction: committed when the block ends well, else rolled back. On SQLite it is alone in the database.
 
-    Another writer is waited for, 30 seconds at most.
+    Whatever another writer has locked is waited for: on SQLite 30 seconds at most, on PostgreSQL a minute.
     """
-    with _sentences(engine), engine.connect() as connection:
-        connection = connection.execution_options(**{_WRITES: True})
-        with connection.begin():
-            yield connection
+    with _sentences(engine), _transaction(engine) as connection:
+        yield connection
 
 
 @contextmanager
@@ -78,13 +123,40 @@ def reading(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def _engine(url: str, *, create: bool, read_only: bool) -> Engine | None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
-    if not parsed.database or parsed.database == ":memory:":
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        connection = connection.execution_options(**{_WRITES: True})
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                milliseconds = {"wait": 1000 * LOCK_SECONDS, "silence": 1000 * SILENCE_SECONDS}
+                connection.execute(_LIMITS, {name: f"{value:.0f}" for name, value in milliseconds.items()})
+            yield connection
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """A writing transaction that waits for other programs, and may replace the tables that others refer to."""
+    with _sentences(engine), engine.connect() as connection:
+        connection.detach()  # its settings are for this transaction only
+        if engine.dialect.name == "sqlite":
+            connection.connection.cursor().execute("PRAGMA foreign_keys = OFF")  # not possible later, inside of it
+        connection = connection.execution_options(**{_WRITES: True})
+        with connection.begin():
+            yield connection
+
+
+def _postgresql_engine(url: URL, *, read_only: bool) -> Engine:
+    settings = {name: value for name, value in _CONNECTING.items() if name not in url.query}
+    return create_engine(
+        url, connect_args=settings, pool_pre_ping=True, execution_options={"postgresql_readonly": True} if read_only else {}
+    )
+
+
+def _sqlite_engine(url: URL, *, create: bool, read_only: bool) -> Engine | None:
+    if not url.database or url.database == ":memory:":
         raise DatabaseError(f"output.catalog: {url} names no file; the catalog must outlive the program.")
-    path = Path(parsed.database).absolute()
+    path = Path(url.database).absolute()
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,6 +164,11 @@ def _engine(url: str, *, create: bool, read_only: bool) -> Engine | None:
             raise DatabaseError(f"{path.parent}: cannot make the folder of the catalog: {error.strerror}") from error
     elif not path.exists():
         return None
+    if not read_only and (kind := network_filesystem(path.parent)):
+        raise DatabaseError(
+            f"{path}: SQLite is not safe on a network file system ({kind}): two machines would damage it. Set output.catalog"
+            " to a file on a disk of this machine, such as sqlite:////var/lib/indexer/catalog.db, or to a PostgreSQL database."
+        )
 
     def connect() -> sqlite3.Connection:
         uri = f"file:{quote(str(path))}"
@@ -105,13 +182,13 @@ def _engine(url: str, *, create: bool, read_only: bool) -> Engine | None:
             # A folder mounted read-only has no room for the files that readers share with writers. It has no writers either.
             return _sqlite_connection(f"{uri}?mode=ro&immutable=1", read_only=True)
 
-    engine = create_engine(parsed, creator=connect)
+    engine = create_engine(url, creator=connect)
     event.listen(engine, "begin", _begin)
     return engine
 
 
 def _sqlite_connection(uri: str, *, read_only: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA cache_size = -65536")  # KiB; one commit touches pages of every label
         if read_only:
@@ -132,7 +209,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
     SQLite itself waits for its turn in everything but the switch to it, which programs may make at the same moment.
     """
-    patience_ends = time.monotonic() + _BUSY_SECONDS
+    patience_ends = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -149,73 +226,12 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _revision(connection: Connection) -> str | None:
-    """The schema that the catalog has; None for an empty database. DatabaseError if this is no catalog."""
-    tables = inspect(connection).get_table_names()
-    if not tables:
-        return None
-    if "alembic_version" not in tables or "result" not in tables:
-        raise DatabaseError(f"{_shown(connection.engine.url)} holds something else than a catalog of this program.")
-    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
-
-
-def _bring_to_head(engine: Engine, revision: str | None, *, create: bool, read_only: bool) -> bool:
-    """Bring a catalog that is not at HEAD there. False if it is empty and must stay so."""
-    if revision is None and not create:
-        return False
-    import alembic.command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    if revision is not None and revision not in known:
-        raise DatabaseError(
-            f"{_shown(engine.url)} has schema {revision}, made by a newer version of this program, which knows schemas"
-            f" up to {HEAD}. Use that version."
-        )
-    if read_only:
-        raise DatabaseError(f"{_shown(engine.url)} has the old schema {revision}. Run `indexer migrate JOB` once.")
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-        if _revision(connection) != HEAD:  # another program may have been first
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
-    return True
-
-
 @contextmanager
 def _sentences(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError):
-        raise
     except exc.DBAPIError as error:
-        raise _stop_run(_shown(engine.url), error.orig) from error
-
-
-def _stop_run(catalog: str, error: Any) -> StopRun:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the high bits only refine it
-    if code == sqlite3.SQLITE_FULL:
-        return OutputError(f"{catalog}: no space left. Free some space and run the same command again; nothing is lost.")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return DatabaseError(
-            f"{catalog}: another program kept it locked for {_BUSY_SECONDS:.0f} seconds. Let it finish, then run again."
-        )
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return DatabaseError(f"{catalog}: {error}. Check the permissions of the file and of its folder.")
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-        return DatabaseError(
-            f"{catalog}: {error}. If it was the catalog, move it away: `indexer rebuild JOB` makes it new from the parts."
-        )
-    return DatabaseError(f"{catalog}: {error}")
-
-
-def _shown(url: Any) -> str:
-    """The catalog as a user knows it: the path of a SQLite file, else the address without its password."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return parsed.database
-    return parsed.render_as_string(hide_password=True)
+        stop = sentence_for(engine.url, error)
+        if stop is None:
+            raise
+        raise stop from error

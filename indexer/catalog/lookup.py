@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, and_, case, func, select
 
 from indexer.catalog.connect import reading
+from indexer.catalog.lease import held_tokens
 from indexer.catalog.tables import label, part, recipe, result, run, video
 from indexer.records import KnownVideo
 
@@ -29,7 +31,9 @@ class RunRow:
     started_at: float
     """Unix time in seconds, as finished_at."""
     finished_at: float | None
-    """None: still running, or killed."""
+    """None: not over, or killed."""
+    running: bool
+    """Whether it is at work now."""
     outcome: str | None
     report: Mapping[str, Any]
 
@@ -94,6 +98,7 @@ def runs(engine: Engine, limit: int) -> list[RunRow]:
     """The last runs, newest first."""
     statement = select(run, recipe.c.digest).join(recipe).order_by(run.c.id.desc()).limit(limit)
     with reading(engine) as connection:
+        held = held_tokens(connection)
         return [
             RunRow(
                 run_id=row.id,
@@ -101,6 +106,7 @@ def runs(engine: Engine, limit: int) -> list[RunRow]:
                 recipe_digest=row.digest,
                 started_at=row.started_at,
                 finished_at=row.finished_at,
+                running=row.finished_at is None and row.lease_token in held,
                 outcome=row.outcome,
                 report=json.loads(row.report or "{}"),
             )
@@ -139,11 +145,11 @@ def totals(engine: Engine, recipe_id: int) -> Totals:
         ).one()
     return Totals(
         videos=dict.fromkeys(("pending", "indexed", "failed", "skipped", "gone"), 0) | {name: n for name, n in states},
-        video_seconds=(milliseconds or 0) / 1000,
+        video_seconds=float(milliseconds or 0) / 1000,  # PostgreSQL sums to its own kind of number
         segments=segments or 0,
         clips=clips or 0,
         parts=parts,
-        part_bytes=part_bytes or 0,
+        part_bytes=int(part_bytes or 0),
     )
 
 
@@ -160,5 +166,6 @@ def _known(engine: Engine, recipe_digest: str, *conditions: ColumnElement[bool])
         .where(video.c.gone_at.is_(None), *conditions)
     )
     with reading(engine) as connection:
-        for row in connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}):
-            yield KnownVideo(*row)
+        for uri, state, fingerprint in connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}):
+            same: Any = intern(state)  # a run holds millions of them
+            yield KnownVideo(uri, same, fingerprint)

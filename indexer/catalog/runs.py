@@ -1,4 +1,7 @@
-"""A run in the catalog: its begin, what it claims to work on, its end."""
+"""A run in the catalog: its begin, what it claims to work on, its end.
+
+Each call is one transaction of the run's lease, which may be done twice: the second time changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, select, text, update
 
 from indexer.catalog import tables
-from indexer.catalog.connect import writing
+from indexer.catalog.lease import Lease, fenced
 from indexer.errors import ConfigError
 from indexer.records import Recipe, Video
 
@@ -22,6 +25,10 @@ _ADD_LABEL = text("INSERT INTO label (label_set, name) VALUES (:label_set, :name
 _ADD_RECIPE = text(
     "INSERT INTO recipe (digest, document, label_set, created_at) VALUES (:digest, :document, :label_set, :now)"
     " ON CONFLICT (digest) DO NOTHING"
+)
+_ADD_RUN = text(
+    "INSERT INTO run (job, recipe_id, started_at, lease_token) VALUES (:job, :recipe_id, :now, :lease_token)"
+    " ON CONFLICT (lease_token) DO NOTHING"
 )
 _CLAIM_VIDEO = text(
     "INSERT INTO video (uri, source, fingerprint, size_bytes, modified_at)"
@@ -33,7 +40,8 @@ _CLAIM_RESULT = text(
     "INSERT INTO result (video_id, recipe_id, state, fence, attempts, fingerprint, segments, clips, warnings, updated_at)"
     " SELECT id, :recipe_id, 'pending', :run_id, 1, :fingerprint, 0, 0, '[]', :now FROM video WHERE uri = :uri"
     " ON CONFLICT (video_id, recipe_id) DO UPDATE SET state = 'pending', fence = excluded.fence,"
-    " attempts = CASE WHEN result.fingerprint = excluded.fingerprint THEN result.attempts + 1 ELSE 1 END,"
+    " attempts = CASE WHEN result.fingerprint <> excluded.fingerprint THEN 1"
+    " WHEN result.fence = excluded.fence THEN result.attempts ELSE result.attempts + 1 END,"
     " fingerprint = excluded.fingerprint, code = NULL, message = NULL, updated_at = excluded.updated_at"
 )
 
@@ -45,42 +53,48 @@ class RunRef:
     run_id: int
     recipe_id: int
     label_ids: Mapping[str, int]
+    lease_token: int
+    """Of the lease that the run works under: each of its transactions makes sure that nobody has taken it over."""
 
 
-def start_run(engine: Engine, *, job: str, recipe: Recipe, labels: Sequence[str]) -> RunRef:
-    """Write down that a run begins. `labels` are all classes of the model, in its order; ConfigError if one comes twice."""
+def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[str]) -> RunRef:
+    """Write down that a run of the lease's job begins: the only one under this lease.
+
+    `labels` are all classes of the model, in its order. ConfigError if one comes twice.
+    """
     twice = [name for name, n in Counter(labels).items() if n > 1]
     if twice:
         raise ConfigError(f"model.labels: these names come more than once: {', '.join(twice)}. Make each name unique.")
     now = time.time()
-    with writing(engine) as connection:
+
+    def work(connection: Connection) -> RunRef:
         label_set, label_ids = _labels(connection, labels)
         recipe_id = _recipe(connection, recipe, label_set, now)
-        run_id = connection.execute(
-            insert(tables.run).values(job=job, recipe_id=recipe_id, started_at=now).returning(tables.run.c.id)
-        ).scalar_one()
-    return RunRef(run_id=run_id, recipe_id=recipe_id, label_ids=label_ids)
+        values = {"job": lease.job, "recipe_id": recipe_id, "now": now, "lease_token": lease.token}
+        connection.execute(_ADD_RUN, values)
+        run_id = connection.execute(select(tables.run.c.id).where(tables.run.c.lease_token == lease.token)).scalar_one()
+        return RunRef(run_id=run_id, recipe_id=recipe_id, label_ids=label_ids, lease_token=lease.token)
+
+    return fenced(engine, lease.token, work)
 
 
 def finish_run(engine: Engine, run: RunRef, outcome: str, report: Mapping[str, Any]) -> None:
     """Write down how the run ended: complete, partial, stopped or failed. `report` is kept as JSON."""
-    with writing(engine) as connection:
-        connection.execute(
-            update(tables.run)
-            .where(tables.run.c.id == run.run_id)
-            .values(finished_at=time.time(), outcome=outcome, report=json.dumps(report, ensure_ascii=False))
-        )
+    values = {"finished_at": time.time(), "outcome": outcome, "report": json.dumps(report, ensure_ascii=False)}
+    statement = update(tables.run).where(tables.run.c.id == run.run_id).values(values)
+    fenced(engine, run.lease_token, lambda connection: connection.execute(statement))
 
 
 def claim(engine: Engine, run: RunRef, source: str, videos: Sequence[Video]) -> None:
     """Take `videos` for this run: from now on only it may commit them under its recipe.
 
     They become pending; what is live of them stays live. `source` is the listing that found them, which owns them from now
-    on. `attempts` counts claims of the same bytes. At most some thousands a call: one transaction, and others wait for it.
+    on. `attempts` counts the runs that claimed these bytes. At most some thousands a call: one transaction, and others wait
+    for it.
     """
     if not videos:
         return
-    now = time.time()
+    ordered = sorted(videos, key=lambda video: video.uri)
     known = [
         {
             "uri": video.uri,
@@ -89,29 +103,24 @@ def claim(engine: Engine, run: RunRef, source: str, videos: Sequence[Video]) -> 
             "size_bytes": video.size_bytes,
             "modified_at": video.modified_at,
         }
-        for video in sorted(videos, key=lambda video: video.uri)
+        for video in ordered
     ]
-    claimed = [
-        {
-            "uri": video["uri"],
-            "fingerprint": video["fingerprint"],
-            "recipe_id": run.recipe_id,
-            "run_id": run.run_id,
-            "now": now,
-        }
-        for video in known
-    ]
-    with writing(engine) as connection:
+    run_values = {"recipe_id": run.recipe_id, "run_id": run.run_id, "now": time.time()}
+    claimed = [{"uri": video.uri, "fingerprint": video.fingerprint, **run_values} for video in ordered]
+
+    def work(connection: Connection) -> None:
         connection.execute(_CLAIM_VIDEO, known)
         connection.execute(_CLAIM_RESULT, claimed)
 
+    fenced(engine, run.lease_token, work)
 
-def adopt(engine: Engine, source: str, uris: Sequence[str]) -> None:
+
+def adopt(engine: Engine, run: RunRef, source: str, uris: Sequence[str]) -> None:
     """Make `source` the owner of videos that another listing brought in: its next run notices when they are gone."""
     if uris:
         statement = update(tables.video).where(tables.video.c.uri == bindparam("adopted")).values(source=source)
-        with writing(engine) as connection:
-            connection.execute(statement, [{"adopted": uri} for uri in sorted(uris)])
+        adopted = [{"adopted": uri} for uri in sorted(uris)]
+        fenced(engine, run.lease_token, lambda connection: connection.execute(statement, adopted))
 
 
 def _labels(connection: Connection, labels: Sequence[str]) -> tuple[str, dict[str, int]]:
@@ -126,10 +135,13 @@ def _labels(connection: Connection, labels: Sequence[str]) -> tuple[str, dict[st
 
 
 def _recipe(connection: Connection, recipe: Recipe, label_set: str, now: float) -> int:
-    values = {"digest": recipe.digest, "document": recipe.document, "label_set": label_set, "now": now}
-    connection.execute(_ADD_RECIPE, values)
     table = tables.recipe
-    row = connection.execute(select(table.c.id, table.c.label_set).where(table.c.digest == recipe.digest)).one()
+    stored = select(table.c.id, table.c.label_set).where(table.c.digest == recipe.digest)
+    row = connection.execute(stored).one_or_none()
+    if row is None:  # asked first, as PostgreSQL spends one of 32,767 ids on every attempt to insert
+        values = {"digest": recipe.digest, "document": recipe.document, "label_set": label_set, "now": now}
+        connection.execute(_ADD_RECIPE, values)
+        row = connection.execute(stored).one()
     if row.label_set != label_set:
         raise ValueError(f"recipe {recipe.digest} came with other labels before: it must cover them")
     return int(row.id)

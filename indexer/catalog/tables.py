@@ -4,6 +4,7 @@
                  │                   live = result.part_id is not null: these rows exist, search shows them
                part ── run           one Parquet file, written by one run
     hit, label_stat                  the rows of the index, and how many there are
+    lease                            who runs a job now; its token says so in `run` ever after
 
 Columns ending in `_at` are unix seconds.
 """
@@ -71,7 +72,23 @@ run = Table(
     Column("finished_at", Double),  # null: running, or killed
     Column("outcome", Text),  # complete, partial, stopped, failed
     Column("report", Text),  # JSON
+    Column("lease_token", Integer, nullable=False, unique=True),  # no foreign key: leases go when their runs end
     sqlite_autoincrement=True,  # a fence must never come back
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("token", Integer, primary_key=True),  # a later lease has a higher one
+    Column("job", Text, nullable=False, unique=True),
+    Column("nonce", Text, nullable=False),  # of whoever asked for it
+    Column("host", Text, nullable=False),  # from here to began: its process
+    Column("kernel", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("began", Text, nullable=False),
+    Column("acquired_at", Double, nullable=False),  # by the clock of the database, as expires_at
+    Column("expires_at", Double, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 part = Table(
@@ -108,6 +125,8 @@ video = Table(
     Column("gone_at", Double),
     sqlite_autoincrement=True,
 )
+_there = video.c.gone_at.is_(None)
+Index(None, video.c.modified_at, sqlite_where=_there, postgresql_where=_there)  # the newest first, and how many there are
 
 result = Table(
     "result",
@@ -127,6 +146,7 @@ result = Table(
     Column("warnings", Text, nullable=False),  # JSON list of W_... codes
     Column("updated_at", Double, nullable=False),
     PrimaryKeyConstraint("video_id", "recipe_id"),
+    Index(None, "recipe_id", "state", "part_id"),  # how many there are of each state, live or not
     CheckConstraint("state IN ('pending', 'indexed', 'failed', 'skipped')", name="state"),
 )
 

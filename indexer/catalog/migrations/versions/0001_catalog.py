@@ -48,6 +48,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("uri", name="uq_video_uri"),
         sqlite_autoincrement=True,
     )
+    there = sa.text("gone_at IS NULL")
+    op.create_index("ix_video_modified_at", "video", ["modified_at"], sqlite_where=there, postgresql_where=there)
     op.create_table(
         "run",
         sa.Column("id", sa.Integer, nullable=False),
@@ -57,8 +59,25 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double),
         sa.Column("outcome", sa.Text),
         sa.Column("report", sa.Text),
+        sa.Column("lease_token", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_run"),
         sa.ForeignKeyConstraint(["recipe_id"], ["recipe.id"], name="fk_run_recipe_id"),
+        sa.UniqueConstraint("lease_token", name="uq_run_lease_token"),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "lease",
+        sa.Column("token", sa.Integer, nullable=False),
+        sa.Column("job", sa.Text, nullable=False),
+        sa.Column("nonce", sa.Text, nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("kernel", sa.Text, nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("began", sa.Text, nullable=False),
+        sa.Column("acquired_at", sa.Double, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("token", name="pk_lease"),
+        sa.UniqueConstraint("job", name="uq_lease_job"),
         sqlite_autoincrement=True,
     )
     op.create_table(
@@ -103,6 +122,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["part_id"], ["part.id"], name="fk_result_part_id"),
     )
     op.create_index("ix_result_part_id", "result", ["part_id"])
+    op.create_index("ix_result_recipe_id_state_part_id", "result", ["recipe_id", "state", "part_id"])
 
     hit_key = ["recipe_id", "label_id", "video_id", "start_ms"]
     op.create_table(

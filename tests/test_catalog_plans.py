@@ -1,0 +1,139 @@
+"""No question of a search and no change by a run reads a large table as a whole: rows are found by an index.
+
+Databases say so themselves when they are asked to explain a statement. Statements are those that are really sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
+from indexer.catalog.lease import acquire
+from indexer.catalog.lookup import failures
+from indexer.records import Failure, IndexedVideo, MediaInfo, Recipe, Segment, Video
+from indexer.search import find, search
+from tests.catalogs import a_part
+
+LABELS = tuple(f"action {number}" for number in range(50))
+RECIPE = Recipe("ab" * 32, '{"model": {"name": "r3d_18"}, "sampling": {"segment": 10.0}}')
+VIDEOS, SEGMENTS = 1500, 8
+
+
+def tape(number: int, fingerprint: str = "1") -> IndexedVideo:
+    """The first label is in all of its segments, each other one in few."""
+    nothing = np.zeros(1, np.float16)
+    segments = tuple(
+        Segment(10_000 * n, 10_000 * n + 10_000, 1, (LABELS[0], LABELS[1 + number * n % 49]), (0.9, 0.4), nothing)
+        for n in range(SEGMENTS)
+    )
+    uri = f"/srv/{number % 10}/tape {number:04}.mp4"
+    video = Video(uri, fingerprint, 1000, modified_at=float(number * 7919 % VIDEOS))
+    return IndexedVideo(video, MediaInfo(0, 10.0 * SEGMENTS, 320, 240, "h264", 25.0), segments, ())
+
+
+@pytest.fixture
+def run(engine: Engine) -> RunRef:
+    """Has brought in so much that a planner thinks twice."""
+    run = start_run(engine, lease=acquire(engine, "archive"), recipe=RECIPE, labels=LABELS)
+    tapes = [tape(number) for number in range(VIDEOS)]
+    claim(engine, run, "/srv", [one.video for one in tapes])
+    commit(engine, run, a_part(tapes), tapes)
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+    return run
+
+
+def ways(engine: Engine, call: Callable[[], object]) -> set[str]:
+    """The ways to rows of the large tables in all that `call` asks: the columns of an index by which they are found."""
+    asked: dict[str, Any] = {}
+
+    def hear(*args: Any) -> None:
+        asked[args[2]] = args[3][0] if args[5] else args[3]  # args[5]: the same for many values, of which one is enough
+
+    event.listen(engine, "before_cursor_execute", hear)
+    call()
+    event.remove(engine, "before_cursor_execute", hear)
+    found: set[str] = set()
+    with engine.connect() as connection:
+        for statement, values in asked.items():
+            if re.match(r"SELECT (?!set_config)|DELETE|UPDATE", statement):
+                found |= set(_ways(connection, statement, values))
+    return {way for way in found if way.startswith(("hit ", "result ", "video "))}
+
+
+def _ways(connection: Connection, statement: str, values: Any) -> Iterator[str]:
+    cursor = connection.connection.cursor()  # the driver's own, which expects rows of an explained UPDATE
+    if connection.dialect.name == "sqlite":
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        yield from _of_sqlite([row[-1] for row in cursor.fetchall()])
+    else:
+        cursor.execute("SELECT indexname, tablename FROM pg_indexes WHERE schemaname = current_schema()")
+        tables = dict(cursor.fetchall())
+        cursor.execute("SET enable_seqscan = off")  # small tables are read whole; these stand for large ones
+        cursor.execute(f"EXPLAIN {statement}", values)
+        yield from _of_postgresql([row[0] for row in cursor.fetchall()], tables)
+    cursor.close()
+
+
+def _of_sqlite(plan: Sequence[str]) -> Iterator[str]:
+    for line in plan:
+        if words := re.match(r"(SEARCH|SCAN) (\w+)(?:.* INDEX (\w+))?", line):
+            columns = [column.replace("rowid", "id") for column in re.findall(r"(\w+)[=<>]", line)]
+            yield _way(words[2], (words[3] or "").replace("sqlite_autoindex_video_1", "uq_video_uri"), columns)
+
+
+def _of_postgresql(plan: Sequence[str], tables: dict[str, str]) -> Iterator[str]:
+    for line, following in pairwise([*plan, ""]):
+        if words := re.search(r"(?:Index(?: Only)? Scan(?: Backward)? using|Bitmap Index Scan on) (\w+)", line):
+            columns = re.findall(r"\((\w+) [=<>]", following) if "Index Cond" in following else []
+            yield _way(tables[words[1]], words[1], columns)
+        elif words := re.search(r"Seq Scan on (\w+)", line):
+            yield _way(words[1], "", [])
+
+
+def _way(table: str, index: str, columns: Sequence[str]) -> str:
+    if columns:
+        return f"{table} by {', '.join(dict.fromkeys(columns))}"
+    return f"{table} along {index}" if index else f"{table} as a whole"
+
+
+IN_ANY_SEARCH = {"hit by recipe_id, label_id, video_id", "result by recipe_id", "result by video_id, recipe_id", "video by id"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # search leaves cursors half read
+def test_searches_find_their_rows_by_indexes(engine: Engine, run: RunRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting = "video along ix_video_modified_at"
+
+    def of(query: str, **options: Any) -> set[str]:
+        return ways(engine, lambda: search(engine, query, RECIPE.digest, limit=5, **options))
+
+    common, rare = 'label:"action 0"', 'label:"action 7" near:10s label:"action 0" -label:"action 3"'
+    assert of(rare) == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
+    assert of(common, under="/srv/7/") == IN_ANY_SEARCH | {"video by uri", counting}
+    monkeypatch.setattr(find, "WHOLE", 100)  # then many hits are too many to be read at once
+    assert of(common, sort="newest") == IN_ANY_SEARCH | {"video along ix_video_modified_at"}
+    assert of(common, sort="video") == IN_ANY_SEARCH | {"video along uq_video_uri", counting}
+    assert of(common, min_score=0.5) == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
+
+
+def test_a_run_finds_its_rows_by_indexes(engine: Engine, run: RunRef) -> None:
+    again = [tape(number, "2") for number in range(20)]
+    assert ways(engine, lambda: claim(engine, run, "/srv", [one.video for one in again])) == set()
+    locking = {"video by uri", "result by video_id"}
+    changing = {"hit by recipe_id, label_id, video_id", "result by video_id, recipe_id", "result by part_id", "video by id"}
+    assert ways(engine, lambda: commit(engine, run, a_part(again), again)) == locking | changing
+    assert ways(engine, lambda: mark_gone(engine, run, [one.video.uri for one in again])) == locking | changing
+
+
+def test_failures_are_found_by_an_index(engine: Engine, run: RunRef) -> None:
+    failed = [Failure(tape(number).video, "E_CORRUPT", "damaged") for number in range(3)]
+    commit(engine, run, None, failed)
+    assert ways(engine, lambda: failures(engine, run.recipe_id)) == {"result by recipe_id, state", "video by id"}
