@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, text
 
-from indexer.catalog import connect, migrate, tables
+from indexer.catalog import connect, migrate, mounts, tables
 from indexer.catalog.commit import claim, commit
 from indexer.catalog.connect import open_catalog, reading, writing
 from indexer.errors import DatabaseError, OutputError
