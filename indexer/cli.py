@@ -114,6 +114,32 @@ def search(
 
 
 @app.command()
+def similar(
+    job: JobOption,
+    span: Annotated[Optional[str], typer.Argument(metavar="[URI@START-END]", help="Such as fair.mp4@12:30-12:50")] = None,  # noqa: UP045
+    file: Annotated[Optional[str], typer.Option(metavar="FILE", help="Or a video of your own, indexed or not.")] = None,  # noqa: UP045
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Only moments that are at least this near.")] = 0.0,
+    under: Annotated[Optional[str], typer.Option(metavar="PREFIX", help="Only videos whose path begins so.")] = None,  # noqa: UP045
+    with_own: Annotated[bool, typer.Option("--with-own", help="Show the example itself, too.")] = False,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="At most this many moments; 20, with --export 999.")] = None,  # noqa: UP045
+    export: Annotated[Optional[str], typer.Option(metavar="FORMAT", help="csv, json, m3u, edl or otio.")] = None,  # noqa: UP045
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="Where to export to.")] = None,  # noqa: UP045
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find the moments that look most like an example, nearest first.
+
+    The score is the cosine of the embeddings: 1 is the same. What is near depends on the model; look at the first answers.
+    """
+    from indexer import similar_view
+
+    similar_view.show_similar(
+        span, job, file=file, min_score=min_score, under=under, with_own=with_own, limit=limit, export=export, output=output,
+        force=force, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
 def clip(
     span: Annotated[str, typer.Argument(metavar="URI@START-END", help="Such as fair.mp4@12:30-12:50", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="An .mp4, .mov or .mkv.", show_default=False)],

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from indexer.config import Job, load_job
 from indexer.console import clock, printable
 from indexer.errors import ConfigError, OutputError, SourceError, VideoError, VideoSkip
+from indexer.storage.address import is_s3
 from indexer.views import complain, current_recipe, make_table, open_index, out, print_json
 
 if TYPE_CHECKING:
@@ -40,36 +41,27 @@ def show_search(
 ) -> int:
     """`indexer search`. Gives the exit code: 2 for words that mean no label."""
     from indexer.search import search
-    from indexer.search.edl import MOST_EVENTS
-    from indexer.search.export import FORMATS, export_as
+    from indexer.search.export import export_as
 
-    if export is None and output is not None:
-        export = output.suffix.lstrip(".")
-    if export is not None and (as_json or export not in FORMATS):
-        raise ConfigError(f"--export: choose one of {', '.join(FORMATS)}" + ("; or --json, not both" if as_json else ""))
-    limit = limit or (SHOWN if export is None else EXPORTED)
-    if export == "edl" and limit > MOST_EVENTS:
-        raise ConfigError(f"an EDL holds {MOST_EVENTS} events: give --limit {MOST_EVENTS}, or less")
-    if output is not None:
-        _check_target(output, force=force)
-    job, engine = _index(path)
+    export, limit = export_form(export, output, limit, force=force, as_json=as_json)
+    job, engine = index_of(path)
     began = time.perf_counter()
-    prefix = None if under is None else _folder(under)
+    prefix = None if under is None else uri_prefix(under)
     found = search(engine, words, current_recipe(job, engine), min_score=min_score, under=prefix, sort=sort, limit=limit)
     took_ms = (time.perf_counter() - began) * 1000
     if as_json:
         print_json(found.as_document())
     elif found.labels and export is not None:
-        _write(export_as(export, found), output)
+        write_export(export_as(export, found), output)
     elif found.moments:
-        _print_moments(found)
+        print_moments(found)
     if found.labels and not as_json:
         complain(f"{_summary(found, sort)}; {took_ms:.0f} ms")
     elif not as_json:
         near = ", ".join(repr(name) for name in found.candidates)
         complain(f"no label is called {found.unknown!r}; nearest: {near or 'none'}")
     if not as_json:
-        complain(_covered(found.coverage))
+        complain(covered(found.coverage))
     return 0 if found.labels else 2
 
 
@@ -80,14 +72,14 @@ def cut_clip(span: str, target: Path, *, path: Path | None, copy: bool, force: b
     from indexer.storage.scan import local_path
 
     wanted = parse_span(span)
-    uri = wanted.uri if path is None else _only_video(wanted.uri, path)
+    uri = wanted.uri if path is None else only_video(wanted.uri, path)
     if "://" in uri:
         raise ConfigError(f"{uri}: a clip is cut out of a local file; copy the video to this machine first")
     uri = os.path.abspath(uri)  # noqa: PTH100  as uris are: with the links that it is reached by
     source = local_path(uri) if _is_text(uri) else uri
     if not os.path.exists(source):  # noqa: PTH110  a str path may hold bytes that are not UTF-8
         raise SourceError(f"{printable(uri)} does not exist")
-    _check_target(target, force=force, source=source)
+    check_target(target, force=force, source=source)
     try:
         done = cut(source, target, wanted.start_seconds, wanted.end_seconds, copy=copy)
     except (VideoError, VideoSkip) as error:
@@ -101,7 +93,27 @@ def cut_clip(span: str, target: Path, *, path: Path | None, copy: bool, force: b
     complain(f"{target}: {times} of {printable(uri)}, {how}")
 
 
-def _index(path: Path) -> tuple[Job, Engine]:
+def export_form(
+    export: str | None, output: Path | None, limit: int | None, *, force: bool, as_json: bool
+) -> tuple[str | None, int]:
+    """The format to export in, if any, and how many moments to show. Raises ConfigError for what cannot be had together."""
+    from indexer.search.edl import MOST_EVENTS
+    from indexer.search.export import FORMATS
+
+    if export is None and output is not None:
+        export = output.suffix.lstrip(".")
+    if export is not None and (as_json or export not in FORMATS):
+        raise ConfigError(f"--export: choose one of {', '.join(FORMATS)}" + ("; or --json, not both" if as_json else ""))
+    limit = limit or (SHOWN if export is None else EXPORTED)
+    if export == "edl" and limit > MOST_EVENTS:
+        raise ConfigError(f"an EDL holds {MOST_EVENTS} events: give --limit {MOST_EVENTS}, or less")
+    if output is not None:
+        check_target(output, force=force)
+    return export, limit
+
+
+def index_of(path: Path) -> tuple[Job, Engine]:
+    """The job, and its catalog for reading. Raises ConfigError if there is none yet."""
     job = load_job(path)
     engine = open_index(job)
     if engine is None:
@@ -109,8 +121,10 @@ def _index(path: Path) -> tuple[Job, Engine]:
     return job, engine
 
 
-def _folder(prefix: str) -> str:
-    """What uris begin with: paths are absolute there, and a folder means what is in it."""
+def uri_prefix(prefix: str) -> str:
+    """What uris begin with: paths are absolute there, and a folder means what is in it. An s3:// prefix is one already."""
+    if is_s3(prefix):
+        return prefix
     path = os.path.abspath(prefix)  # noqa: PTH100  uris keep the links that they were listed with
     if not _is_text(path):
         raise ConfigError(f"--under: {printable(prefix)} is not UTF-8; give the folder above it")
@@ -122,12 +136,12 @@ def _is_text(path: str) -> bool:
     return path.encode(errors="ignore").decode() == path
 
 
-def _only_video(name: str, path: Path) -> str:
+def only_video(name: str, path: Path) -> str:
     """The uri of the one video of the index that has this name, or this end of a path. Raises ConfigError."""
     from indexer.catalog.connect import reading
     from indexer.search.videos import uris_named
 
-    _, engine = _index(path)
+    _, engine = index_of(path)
     with reading(engine) as connection:
         uris = uris_named(connection, name, limit=_OFFERED + 1)
     if len(uris) == 1:
@@ -140,7 +154,7 @@ def _only_video(name: str, path: Path) -> str:
     raise ConfigError(f"{name!r} may be any of {', '.join(map(printable, uris[:_OFFERED]))}{more}; write more of its path")
 
 
-def _check_target(target: Path, *, force: bool, source: str | None = None) -> None:
+def check_target(target: Path, *, force: bool, source: str | None = None) -> None:
     if str(target) == "-" and source is None:
         return
     if source is not None and target.exists() and target.samefile(source):
@@ -149,7 +163,7 @@ def _check_target(target: Path, *, force: bool, source: str | None = None) -> No
         raise ConfigError(f"{target} exists; choose another name, or replace it with --force")
 
 
-def _write(text: str, output: Path | None) -> None:
+def write_export(text: str, output: Path | None) -> None:
     if output is None or str(output) == "-":
         sys.stdout.write(text)
         return
@@ -159,11 +173,11 @@ def _write(text: str, output: Path | None) -> None:
         raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
 
 
-def _print_moments(found: SearchResult) -> None:
+def print_moments(found: SearchResult, *, decimals: int = 2) -> None:
     table = make_table("from", "to", "score", "label", "video")
     for moment in found.moments:
         times = (clock(moment.start_seconds), clock(moment.end_seconds))
-        table.add_row(*times, f"{moment.score:.2f}", *(Text(printable(text)) for text in (moment.label, moment.uri)))
+        table.add_row(*times, f"{moment.score:.{decimals}f}", *(Text(printable(text)) for text in (moment.label, moment.uri)))
     out().print(table)
 
 
@@ -181,7 +195,7 @@ def _summary(found: SearchResult, sort: Sort) -> str:
     return counted
 
 
-def _covered(coverage: Coverage) -> str:
+def covered(coverage: Coverage) -> str:
     rest = [(coverage.failed, "failed"), (coverage.pending, "not indexed yet")]
     parts = [f"{coverage.indexed:,} of {coverage.videos:,} videos are indexed", *(f"{n:,} {what}" for n, what in rest if n)]
     return ", ".join(parts)

@@ -65,6 +65,8 @@ def test_an_archive_in_s3_is_indexed_into_s3_and_found(s3: S3Place, archive: Arc
     label = table["labels"].to_pylist()[0][0]
     found = {moment["uri"] for moment in archive.search(label)["moments"]}
     assert found <= {f"{s3.uri}/masters/{name}" for name in NAMES}
+    below = {moment["uri"] for moment in archive.search(label, "--under", f"{s3.uri}/masters/deep/")["moments"]}
+    assert below == {uri for uri in found if "/deep/" in uri}
     assert found
     assert not list(archive.folder.glob("indexer-scratch-*/copy-*"))
 
