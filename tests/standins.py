@@ -63,8 +63,8 @@ def decoders_misbehave() -> None:
     real = unit.decode_video
     hoard: list[np.ndarray[Any, Any]] = []
 
-    def decode_video(listed: Any, path: str, *arguments: Any, **options: Any) -> Iterator[Any]:
-        match Path(path).stem:
+    def decode_video(video: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+        match Path(video.uri).stem:
             case "segfault":
                 ctypes.string_at(0)
             case "abort":
@@ -78,7 +78,7 @@ def decoders_misbehave() -> None:
                     hoard.append(np.ones(64 << 20, np.uint8))
             case "killed" if not once("killed"):
                 os.kill(os.getpid(), signal.SIGKILL)
-        yield from real(listed, path, *arguments, **options)
+        yield from real(video, *arguments, **options)
 
     unit.decode_video = decode_video
 
@@ -133,12 +133,12 @@ def the_last_video_waits() -> None:
 
     real = unit.decode_video
 
-    def decode_video(video: Any, path: str, *arguments: Any, **options: Any) -> Iterator[Any]:
+    def decode_video(video: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
         give_up = time.monotonic() + 60
         pool = Path(os.environ["INDEXER_TEST_FOLDER"], "pool")
-        while Path(path).stem == "last" and not (pool.exists() and "2 1" in pool.read_text()) and time.monotonic() < give_up:
+        while Path(video.uri).stem == "last" and not (pool.exists() and "2 1" in pool.read_text()) and time.monotonic() < give_up:
             time.sleep(0.1)
-        yield from real(video, path, *arguments, **options)
+        yield from real(video, *arguments, **options)
 
     unit.decode_video = decode_video
 
@@ -170,8 +170,8 @@ def nothing_takes_time() -> None:
     from indexer.decode import unit
     from indexer.records import ClipPack, MediaInfo, SegmentSpan, VideoEnd
 
-    def decode_video(video: Any, path: str, settings: Any, *_: Any, **__: Any) -> Iterator[Any]:
-        packs = int(Path(path).stem.partition("-")[2])
+    def decode_video(video: Any, file: Any, settings: Any, *_: Any, **__: Any) -> Iterator[Any]:
+        packs = int(Path(video.uri).stem.partition("-")[2])
         height, width = settings.geometry.crop
         clip = np.zeros((1, settings.geometry.frames, height, width, 3), np.uint8)
         for number in range(packs):

@@ -26,7 +26,9 @@ def archive(tmp_path: Path) -> Customised:
 
 
 @pytest.fixture
-def cluster(archive: Customised) -> Iterator[Cluster]:
+def cluster(archive: Customised, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    # Unlike `ray start`, `Cluster` does not take the token that lies in the home directory; the run would.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     environment = archive.environment(STANDIN)
     cluster = Cluster(initialize_head=True, head_node_args=node("first", environment))
     yield cluster
