@@ -111,8 +111,8 @@ CREATE TABLE result (
     CONSTRAINT fk_result_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
     CONSTRAINT fk_result_part_id FOREIGN KEY(part_id) REFERENCES part (id)
 );
-CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);
 CREATE INDEX ix_result_part_id ON result (part_id);
+CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);
 
 -- postgresql
 
@@ -229,5 +229,5 @@ CREATE TABLE result (
     CONSTRAINT fk_result_recipe_id FOREIGN KEY(recipe_id) REFERENCES recipe (id),
     CONSTRAINT fk_result_part_id FOREIGN KEY(part_id) REFERENCES part (id)
 );
-CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);
 CREATE INDEX ix_result_part_id ON result (part_id);
+CREATE INDEX ix_result_recipe_id_state_part_id ON result (recipe_id, state, part_id);

@@ -86,14 +86,17 @@ class Postgres:
         self._server.cleanup()
 
 
+Cut = tuple[Literal["before", "after"], bytes]
+"""What the client says: the server never hears it, or nobody hears the answer. Once, then the wire is whole again."""
+
+
 class Wire:
     """A TCP port of this machine that leads to the server, and can be cut."""
 
     def __init__(self, server: Path) -> None:
         self._server = server
         self._clients: list[socket.socket] = []
-        self.cut_at_commit: Literal["before", "after", None] = None
-        """Cut the next COMMIT: before the server hears of it, or after it is done, but before anybody hears the answer."""
+        self.cut: Cut | None = None
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         threading.Thread(target=self._listen, daemon=True).start()
@@ -130,11 +133,11 @@ class Wire:
                         return
                     if not data:
                         return
-                    if source is client and self.cut_at_commit and data.endswith(b"COMMIT\0"):
-                        if self.cut_at_commit == "after":
+                    if source is client and self.cut and self.cut[1] in data:
+                        if self.cut[0] == "after":
                             server.sendall(data)
                             server.recv(1 << 16)
-                        self.cut_at_commit = None
+                        self.cut = None
                         return
                     (server if source is client else client).sendall(data)
 

@@ -136,7 +136,9 @@ def the_last_video_waits() -> None:
     def decode_video(video: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
         give_up = time.monotonic() + 60
         pool = Path(os.environ["INDEXER_TEST_FOLDER"], "pool")
-        while Path(video.uri).stem == "last" and not (pool.exists() and "2 1" in pool.read_text()) and time.monotonic() < give_up:
+        while (
+            Path(video.uri).stem == "last" and not (pool.exists() and "2 1" in pool.read_text()) and time.monotonic() < give_up
+        ):
             time.sleep(0.1)
         yield from real(video, *arguments, **options)
 

@@ -68,6 +68,18 @@ def test_a_second_run_is_told_who_the_first_one_is(engine: Engine) -> None:
     assert 50 <= int(words[4]) <= 60
 
 
+@pytest.mark.parametrize("hours", [-48, 48])
+def test_the_clock_of_the_host_does_not_matter(engine: Engine, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    held = acquire(engine, "archive")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600 * hours)
+    with pytest.raises(RunHeld, match=r"free in [56][0-9] seconds"):
+        acquire(engine, "archive")
+    held.renew()
+    [row] = leases(engine)
+    assert abs(row.expires_at - real() - 60) < 20
+
+
 def test_jobs_do_not_wait_for_each_other(engine: Engine) -> None:
     assert acquire(engine, "archive").token != acquire(engine, "other").token
     assert [row.job for row in leases(engine)] == ["archive", "other"]
@@ -166,6 +178,7 @@ def test_who_is_gone_is_known_for_certain_or_not_at_all() -> None:
     assert replace(this, pid=2**22 + 1).is_gone()
     assert not replace(this, pid=2**22 + 1, kernel="another boot").is_gone()
     assert not replace(this, pid=2**22 + 1, kernel="").is_gone()
+    assert not replace(this, pid=2**22 + 1, host="its copy").is_gone()
     assert not replace(this, pid=1, began=Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]).is_gone()
 
 

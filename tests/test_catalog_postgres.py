@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 
 from indexer.catalog import connect, lease
 from indexer.catalog.commit import adopt, claim, commit, finish_run, mark_gone, start_run
@@ -22,9 +22,10 @@ from indexer.records import Outcome
 from tests.archives import Archive
 from tests.catalogs import LABELS, RECIPES, a_part, failed, index, indexed, part_states, shown, start, stats, video
 from tests.dump import assert_sound, canonical_dump
-from tests.postgres import Postgres, Wire
+from tests.postgres import Cut, Postgres, Wire
 
-Cut = Literal["before", "after"]
+CUTS: list[Cut] = [("before", b"COMMIT\0"), ("after", b"COMMIT\0")]
+IN_THE_ROWS: Cut = ("before", b"\t9000\n")
 
 
 @pytest.fixture
@@ -58,15 +59,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 # Nothing is done twice
 
 
-@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("cut", [*CUTS, IN_THE_ROWS])
 def test_a_commit_whose_answer_is_lost_is_done_once(engine: Engine, wired: Engine, wire: Wire, cut: Cut) -> None:
     index(engine, indexed("a", "1", ("yoga", 0.2)), indexed("b", "1", ("yoga", 0.2)))
     run = start(wired)
     outcomes = [indexed("a", "2", ("yoga", 0.9), ("archery", 0.4)), failed("b", "2"), indexed("c", "1", ("yoga", 0.9))]
     claim(wired, run, "/archive", [outcome.video for outcome in outcomes])
-    wire.cut_at_commit = cut
+    wire.cut = cut
     report = commit(wired, run, a_part(outcomes), outcomes)
-    assert wire.cut_at_commit is None
+    assert wire.cut is None
     assert (report.committed, report.dropped) == (("/archive/a", "/archive/b", "/archive/c"), ())
     assert shown(engine) == {
         ("a", "A"): ("indexed", (("yoga", 0.9), ("archery", 0.4))),
@@ -77,7 +78,7 @@ def test_a_commit_whose_answer_is_lost_is_done_once(engine: Engine, wired: Engin
     assert part_states(engine) == ["retired", "live"]
 
 
-@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("cut", CUTS)
 def test_a_part_that_somebody_replaced_meanwhile_does_not_come_back(
     engine: Engine, wired: Engine, wire: Wire, cut: Cut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,20 +92,19 @@ def test_a_part_that_somebody_replaced_meanwhile_does_not_come_back(
         index(engine, indexed("a", "1", ("archery", 0.9)))
 
     monkeypatch.setattr(time, "sleep", meanwhile)
-    wire.cut_at_commit = cut
+    wire.cut = cut
     commit(wired, run, a_part(old), old)
     assert shown(engine) == {("a", "A"): ("indexed", (("archery", 0.9),))}
 
 
-@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("cut", CUTS)
 def test_all_that_a_run_does_is_done_once(engine: Engine, wired: Engine, wire: Wire, cut: Cut) -> None:
     index(engine, indexed("old", "1", ("yoga", 0.5)), failed("other"), source="/elsewhere")
-    held = None
 
     def with_a_cut(call: Callable[[], Any]) -> Any:
-        wire.cut_at_commit = cut
+        wire.cut = cut
         answer = call()
-        assert wire.cut_at_commit is None
+        assert wire.cut is None
         return answer
 
     held = with_a_cut(lambda: acquire(wired, "archive"))
@@ -296,6 +296,15 @@ def test_a_password_never_shows(address: str) -> None:
     assert "s3cret" not in "".join(map(str, (caught.value.__cause__, caught.value.__context__)))
 
 
+def test_a_command_tells_of_its_database_without_the_password(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    job = archive.write_job(output={"catalog": "postgresql://me:${DB_PASSWORD}@127.0.0.1:1/archive"})
+    ended = archive.command("run", str(job), "--json", DB_PASSWORD="s3cret")
+    assert ended.returncode == 13
+    assert "postgresql+psycopg://me:***@127.0.0.1:1/archive" in ended.stdout + ended.stderr
+    assert "s3cret" not in ended.stdout + ended.stderr
+
+
 # A whole run
 
 
@@ -306,13 +315,15 @@ def test_a_job_runs_and_is_searched_with_its_catalog_in_postgresql(tmp_path: Pat
     (archive.videos / "bad.mp4").write_text("no video")
     archive.run()
     in_a_file = archive.dump()
-    label = next(result for result in in_a_file if result["rows"])["rows"][0][2]
-    found = archive.search(label)
-    assert found["moments"]
-    assert archive.run(output={"catalog": postgres.schema()}).videos["indexed"] == 2
+    url = postgres.schema()
+    assert archive.run(output={"catalog": url}).videos["indexed"] == 2
     assert archive.dump() == in_a_file
-    assert archive.search(label) == found
     assert archive.run().videos["unchanged"] == 2
+    row = next(result for result in in_a_file if result["rows"])["rows"][0]
+    assert row[2] in [moment["label"] for moment in archive.search(f'label:"{row[2]}"')["moments"]]
+    engine = create_engine(url)
+    assert ask(engine, "SELECT * FROM lease") == []
+    engine.dispose()
 
 
 def ask(engine: Engine, query: str) -> list[Any]:

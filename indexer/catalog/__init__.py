@@ -1,4 +1,5 @@
-"""The SQL database that says what is known, done, failed and searchable.
+"""The SQL database that says what is known, done, failed and searchable, in an SQLite file or in PostgreSQL.
 
-`connect` opens it, `tables` says what is in it, `commit` is the only writer, `lookup` answers plan and status.
+`connect` opens it, `tables` says what is in it, `lease` lets one run of a job work at a time, `commit` is the only writer of
+what is found, `lookup` answers plan and status.
 """

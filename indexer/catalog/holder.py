@@ -29,7 +29,7 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Whether it is certain that the process lives no more."""
-        if not self.kernel or self.kernel != _kernel():
+        if not self.kernel or (self.host, self.kernel) != (os.uname().nodename, _kernel()):
             return False  # it cannot be seen from here
         try:
             os.kill(self.pid, 0)  # tells also of processes that /proc hides from this user

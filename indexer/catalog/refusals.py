@@ -40,8 +40,9 @@ def passes(error: exc.DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return False
     code = _sqlstate(error)
-    # The driver itself has no code for what it says of connections: refused, cut, timed out.
-    return code.startswith((_CONFLICT, *_CUT_OFF)) if code else isinstance(error, exc.OperationalError)
+    if not code:  # the driver itself says something of connections: refused, cut, timed out
+        return error.connection_invalidated or isinstance(error, exc.OperationalError)
+    return code.startswith((_CONFLICT, *_CUT_OFF))
 
 
 def shown(url: Any) -> str:

@@ -11,6 +11,8 @@ Columns ending in `_at` are unix seconds.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -194,5 +196,7 @@ def ddl(dialect: str) -> str:
 
     engine = create_mock_engine(f"{dialect}://", record)
     metadata.create_all(engine, checkfirst=False)
-    lines = (line.rstrip().replace("\t", "    ") for statement in statements for line in f"{statement};\n".splitlines())
+    grouped = groupby(statements, lambda statement: statement.startswith("CREATE TABLE"))
+    ordered = [one for tables, group in grouped for one in (group if tables else sorted(group))]  # indexes come in no order
+    lines = (line.rstrip().replace("\t", "    ") for statement in ordered for line in f"{statement};\n".splitlines())
     return f"-- {dialect}\n\n" + "\n".join(lines) + "\n"
