@@ -16,7 +16,7 @@ from indexer.errors import ConfigError, ModelNaN
 from indexer.infer.classifier import Classifier
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
-from indexer.infer.network import build_network
+from indexer.infer.network import build_network, lighten
 from indexer.infer.precision import choose_mode
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
@@ -145,6 +145,28 @@ def test_bf16_agrees_with_fp32_on_a_real_network() -> None:
     half = Classifier(spec, network, precision="bf16", mode=Mode("bf16", True, 2)).predict(clips)[1]
     cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
     assert (cosine > 0.999).all()
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])
+def test_batch_norm_folded_into_bf16_convolutions_changes_no_more_than_bf16_does(name: str) -> None:
+    spec = spec_of(name, frames={"s3d": 14}.get(name, 4))
+    network = build_network(spec, RANDOM)
+    generator = torch.Generator().manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm3d):  # as after training; untrained ones do nothing
+            layer.running_mean = torch.rand(layer.num_features, generator=generator) - 0.5
+            layer.running_var = torch.rand(layer.num_features, generator=generator) * 10 + 0.01
+    side = spec.geometry.crop[0]
+    clips = torch.rand((2, 3, spec.geometry.frames, side, side), generator=generator)
+    with torch.inference_mode():
+        exact = network(clips)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            usual = network(clips).float()
+            lighten(network, torch.bfloat16)
+            light = network(clips).float()
+    assert not any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
+    assert torch.cosine_similarity(exact, light).min() > 0.999
+    assert (light - exact).abs().mean() < 2 * (usual - exact).abs().mean()
 
 
 VIDEO = Video("/v.mp4", "1-2", 1, 0.0)

@@ -10,7 +10,7 @@ import torch
 
 from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
-from indexer.infer.network import embedding_layer
+from indexer.infer.network import embedding_layer, lighten
 from indexer.infer.precision import DTYPES, choose_mode, memory_format
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Classifier:
         height, width = spec.geometry.crop
         self._shape = (spec.geometry.frames, height, width, 3)
         self.mode = mode or self._find_mode(spec, precision)
+        if self.mode.format != "fp32":
+            lighten(self._network, DTYPES[self.mode.format])
         self._network.to(memory_format=memory_format(self.mode))
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
