@@ -34,7 +34,7 @@ from indexer.quantities import shown
 
 ModelName = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Placement = Literal["uniform"]
+Placement = Literal["uniform", "keyframe"]
 Backend = Literal["auto", "pyav", "decord"]
 
 WEIGHTS_ENTRIES = {name: ("KINETICS400_V1",) for name in get_args(ModelName)} | {
@@ -142,8 +142,10 @@ class Sampling(_Section):
     fps: Annotated[float, fields.number(0.1, 240)] | None = Field(
         default=None, description="Frames per second inside a clip. null: as the model was trained."
     )
-    placement: Annotated[Placement, fields.one_of(get_args(Placement), not_yet="keyframe")] = Field(
-        default="uniform", description="Where clips lie in their segment. uniform: evenly spread."
+    placement: Annotated[Placement, fields.one_of(get_args(Placement))] = Field(
+        default="uniform",
+        description="Where clips lie in their segment. uniform: evenly spread. "
+        "keyframe: each begins at the key frame nearest to that place, which is much cheaper to decode.",
     )
 
 

@@ -106,12 +106,10 @@ def fewest_and_most(most: int) -> BeforeValidator:
     return BeforeValidator(read, json_schema_input_type=Annotated[Any, WithJsonSchema(form)])
 
 
-def one_of(words: tuple[str, ...], *, not_yet: str = "") -> BeforeValidator:
-    """One of a few words; `not_yet` is a word that will be understood one day."""
+def one_of(words: tuple[str, ...]) -> BeforeValidator:
+    """One of a few words."""
 
     def read(value: object) -> object:
-        if value == not_yet:
-            raise ValueError(f"{value} is not built yet; use {words[0]}")
         if value not in words:
             raise ValueError(f"{shown(value)} is not allowed; {did_you_mean(value, words)}allowed: {', '.join(words)}")
         return value

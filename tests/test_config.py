@@ -336,8 +336,7 @@ def test_other_models_take_at_least_2_frames() -> None:
         ("model.precision", "FP16", "\"FP16\" is not allowed; did you mean 'fp16'? allowed: auto, fp32, bf16, fp16"),
         ("decode.backend", "opencv", '"opencv" is not allowed; allowed: auto, pyav, decord'),
         ("decode.backend", "PyAV", "\"PyAV\" is not allowed; did you mean 'pyav'? allowed: auto, pyav, decord"),
-        ("sampling.placement", "random", '"random" is not allowed; allowed: uniform'),
-        ("sampling.placement", "keyframe", "keyframe is not built yet; use uniform"),
+        ("sampling.placement", "random", '"random" is not allowed; allowed: uniform, keyframe'),
     ],
 )
 def test_words_are_checked_against_the_allowed_ones(key: str, word: str, sentence: str) -> None:
@@ -906,7 +905,7 @@ def test_what_loads_fits_the_schema(monkeypatch: pytest.MonkeyPatch, key: str, v
         ("model.precision", "float16"),
         ("sampling.segment", "10 seconds"),
         ("sampling.clips", "0"),
-        ("sampling.placement", "keyframe"),
+        ("sampling.placement", "keyframes"),
         ("sampling.every", "10s"),
         ("decode.min_coverage", "0"),
         ("output.uri", "gs://bucket"),

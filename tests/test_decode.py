@@ -19,7 +19,7 @@ GEOMETRY = ClipGeometry(4, 10, (128, 171), (112, 160))
 
 def settings(**changes: Any) -> DecodeSettings:
     values: dict[str, Any] = {
-        "geometry": GEOMETRY, "segment_seconds": 1.0, "clips": 1,
+        "geometry": GEOMETRY, "segment_seconds": 1.0, "clips": 1, "placement": "uniform",
         "backend": "auto", "max_pixels": 36_000_000, "min_coverage": 0.5, "range_seconds": 600.0,
     }  # fmt: skip
     return DecodeSettings(**values | changes)
@@ -44,6 +44,13 @@ def test_clips_hold_the_frames_of_their_times(tmp_path: Path) -> None:
     assert [(s.start_seconds, s.end_seconds, s.clips) for s in end.segments] == [(0.0, 1.0, 1), (1.0, 2.0, 1)]
     assert (end.info.width, end.info.height, end.info.codec, end.info.duration_seconds) == (320, 240, "h264", 2.0)
     assert end.warnings == ()
+
+
+def test_clips_at_key_frames_begin_with_one(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", frames=100, gop=20, options={"bf": "2", "sc_threshold": "0"})
+    clips, end = decode(path, segment_seconds=2.0, placement="keyframe")
+    assert clips == [[20, 22, 25, 27], [60 - 56, 62 - 56, 65 - 56, 67 - 56]]  # uniform ones begin at 0.8 s and 2.8 s
+    assert [(s.start_seconds, s.end_seconds) for s in end.segments] == [(0.0, 2.0), (2.0, 4.0)]
 
 
 def test_packs_number_their_clips_through(tmp_path: Path) -> None:

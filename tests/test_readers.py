@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch  # noqa: F401  whoever loads decord first makes torch crash in this process; the program loads the model first
 
+from indexer.decode.keyframes import read_key_frames
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import open_video
 from indexer.decode.readers import open_reader
@@ -24,7 +25,7 @@ REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 def read(path: Path, times: list[float], backend: str = "pyav") -> list[Picture | None]:
     video = open_video(str(path), max_pixels=36_000_000)
     try:
-        return list(open_reader(backend, video, Sampler(SMALL, aspect=video.aspect)).pictures(times))
+        return list(open_reader(backend, video, read_key_frames(video), Sampler(SMALL, aspect=video.aspect)).pictures(times))
     finally:
         video.close()
 
@@ -80,7 +81,7 @@ def test_seeking_gives_the_frames_that_reading_gives(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", frames=28 * 20, gop=25, options={"bf": "3"})
     wanted = [1.0, 1.04, 6.5, 6.54, 14.0, 21.32, 22.36]
     video = open_video(str(path), max_pixels=36_000_000)
-    reader = PyavReader(video, Sampler(SMALL))
+    reader = PyavReader(video, read_key_frames(video), Sampler(SMALL))
     found = [number_of(picture) for picture in reader.pictures(wanted) if picture is not None]
     video.close()
     assert found == [int(t * 25 + 0.01) % 28 for t in wanted]
@@ -91,11 +92,26 @@ def test_seeking_gives_the_frames_that_reading_gives(tmp_path: Path) -> None:
 def test_sparse_reading_decodes_only_what_is_near(tmp_path: Path, suffix: str) -> None:
     path = write_video(tmp_path / f"v.{suffix}", frames=500, gop=25)
     video = open_video(str(path), max_pixels=36_000_000)
-    reader = PyavReader(video, Sampler(SMALL))
+    reader = PyavReader(video, read_key_frames(video), Sampler(SMALL))
     pictures = list(reader.pictures([5.0, 10.0, 15.0]))
     video.close()
     assert [number_of(p) for p in pictures if p is not None] == [125 % 28, 250 % 28, 375 % 28]
     assert reader.frames_decoded < 60
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("b_frames", [0, 3])
+def test_a_key_frame_is_found_where_it_is_shown(tmp_path: Path, suffix: str, b_frames: int) -> None:
+    """MP4 lists key frames by the time they are decoded, which is earlier where frames are put in another order."""
+    path = write_video(tmp_path / f"v.{suffix}", frames=200, gop=50, options={"bf": str(b_frames)})
+    video = open_video(str(path), max_pixels=36_000_000)
+    key_frames = read_key_frames(video)
+    assert key_frames.shown == pytest.approx([0.0, 2.0, 4.0, 6.0])
+    reader = PyavReader(video, key_frames, Sampler(SMALL))
+    pictures = list(reader.pictures([2.0, 4.0, 6.0]))
+    video.close()
+    assert [number_of(p) for p in pictures if p is not None] == [50 % 28, 100 % 28, 150 % 28]
+    assert reader.frames_decoded <= 2 + 3 * (2 + b_frames)
 
 
 def test_times_are_counted_from_where_a_player_starts(tmp_path: Path) -> None:
@@ -119,7 +135,7 @@ def test_streams_without_times_are_counted(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.h264", frames=25)
     video = open_video(str(path), max_pixels=36_000_000)
     assert (video.clock, video.info.duration_seconds) == ("counted", 1.0)
-    reader = PyavReader(video, Sampler(SMALL))
+    reader = PyavReader(video, read_key_frames(video), Sampler(SMALL))
     assert [number_of(p) for p in reader.pictures([0.0, 0.4, 0.96]) if p is not None] == [0, 10, 24]
     video.close()
 
@@ -131,7 +147,7 @@ def test_a_damaged_middle_costs_its_frames_only(tmp_path: Path) -> None:
     data[begin : begin + 800] = bytes(800)
     path.write_bytes(data)
     video = open_video(str(path), max_pixels=36_000_000)
-    reader = PyavReader(video, Sampler(SMALL))
+    reader = PyavReader(video, read_key_frames(video), Sampler(SMALL))
     pictures = list(reader.pictures([0.0, 3.9]))
     video.close()
     assert [number_of(p) for p in pictures if p is not None] == [0, 97 % 28]

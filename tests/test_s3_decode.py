@@ -20,6 +20,7 @@ SETTINGS = DecodeSettings(
     geometry=ClipGeometry(frames=4, fps=5.0, resize=(60,), crop=(56, 56)),
     segment_seconds=20.0,
     clips=1,
+    placement="uniform",
     backend="auto",
     max_pixels=36_000_000,
     min_coverage=0.5,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.decode.sampling import clip_spans, frame_times, segment_bounds
+from indexer.decode.sampling import at_key_frames, clip_spans, frame_times, segment_bounds
 from indexer.records import ClipSpan
 
 seconds = st.floats(0.01, 4000, allow_nan=False)
@@ -49,6 +49,34 @@ def test_a_clip_longer_than_its_segment_is_centred_on_it_and_pushed_inside_the_v
     assert spans(0, 12, segment_seconds=2, clips=1, span_seconds=8.5) == [
         (0, 0.0, 8.5), (1, 0.0, 8.5), (2, 0.75, 9.25), (3, 2.75, 11.25), (4, 3.5, 12.0), (5, 3.5, 12.0),
     ]  # fmt: skip
+
+
+def test_clips_move_to_the_nearest_key_frame_of_their_segment() -> None:
+    uniform = clip_spans(0, 30, segment_seconds=10, clips=1, span_seconds=2)  # at 4, 14, 24
+    bounds = segment_bounds(0, 30, 10)
+    moved = at_key_frames(uniform, bounds, [0.0, 3.5, 5.5, 9.5, 19.0, 25.0])
+    assert [(s.segment, s.start_seconds, s.end_seconds) for s in moved] == [(0, 3.5, 5.5), (1, 14.0, 16.0), (2, 25.0, 27.0)]
+    assert at_key_frames(uniform, bounds, []) == uniform
+
+
+def test_each_clip_of_a_segment_has_a_key_frame_of_its_own() -> None:
+    uniform = clip_spans(0, 10, segment_seconds=10, clips=3, span_seconds=1)
+    moved = at_key_frames(uniform, segment_bounds(0, 10, 10), [4.0, 5.0])
+    assert [s.start_seconds for s in moved] == [4.0, 5.0, uniform[2].start_seconds]
+
+
+@given(st.floats(1, 600), st.floats(0.5, 60), st.integers(1, 4), st.floats(0.1, 9), st.lists(st.floats(0, 600)))
+def test_moved_clips_stay_where_uniform_ones_may_lie(
+    end: float, segment: float, clips: int, span: float, keys: list[float]
+) -> None:
+    bounds = segment_bounds(0, end, segment)
+    uniform = clip_spans(0, end, segment_seconds=segment, clips=clips, span_seconds=span)
+    moved = at_key_frames(uniform, bounds, sorted(keys))
+    assert [s.segment for s in moved] == [s.segment for s in uniform]
+    for before, after in zip(uniform, moved, strict=True):
+        assert after == before or after.start_seconds in keys
+        assert after.start_seconds == before.start_seconds or after.start_seconds >= bounds[after.segment][0]
+        assert after.end_seconds <= max(bounds[after.segment][1], before.end_seconds) + 1e-6
 
 
 def test_a_video_shorter_than_a_clip_is_sampled_from_its_start() -> None:

@@ -4,11 +4,13 @@ video     |------------------------------------------------------|
 segments  [---------0---------)[---------1---------)[-----2------)     the last one is shorter
 clips          [==)                 [==)               [==)            clips: 1
            [==)     [==)        [==)     [==)        [==) [==)         clips: 2
+key frames  k     k     k     k     k     k     k     k     k     k
+clips             [==)              [==)              [==)            clips: 1, placement: keyframe
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -50,6 +52,30 @@ def clip_spans(
             start = max(first, min(centre - span_seconds / 2, last - span_seconds))
             spans.append(ClipSpan(segment=number, start_seconds=start, end_seconds=start + span_seconds))
     return spans
+
+
+def at_key_frames(
+    spans: Sequence[ClipSpan], bounds: Sequence[tuple[float, float]], key_times: Sequence[float]
+) -> list[ClipSpan]:
+    """Move each span to the key frame nearest to its start: nothing before its first frame has to be decoded then.
+
+    Only key frames of its own segment count, at which a clip ends no later than the segment, or than the uniform one did.
+    Of several spans in a segment, the later one takes a later key frame. Where there is none, a span stays where it is.
+    `key_times` ascend.
+    """
+    placed: list[ClipSpan] = []
+    taken = -1
+    for span in spans:
+        low, high = bounds[span.segment]
+        length = span.end_seconds - span.start_seconds
+        first = max(bisect_left(key_times, low), taken + 1)
+        stop = bisect_right(key_times, max(high - length, span.start_seconds))
+        nearest = min(range(first, stop), key=lambda k: abs(key_times[k] - span.start_seconds), default=None)
+        if nearest is not None:
+            taken = nearest
+            span = ClipSpan(span.segment, key_times[nearest], key_times[nearest] + length)
+        placed.append(span)
+    return placed
 
 
 def split_ranges(

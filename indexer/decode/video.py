@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.decode import sampling
+from indexer.decode.keyframes import KeyFrames, read_key_frames
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo, explain_unreadable, is_encrypted, open_video
-from indexer.decode.readers import Reader, open_reader
+from indexer.decode.readers import Reader, can_seek, open_reader
 from indexer.errors import Corrupt, Encrypted, RangeLost, Truncated
 from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentRange, SegmentSpan, Split, Video, VideoEnd
 from indexer.storage.fetch import VideoFile
@@ -33,6 +34,8 @@ class DecodeSettings:
     segment_seconds: float
     clips: int
     """Per segment."""
+    placement: str
+    """`uniform` or `keyframe`, as sampling.placement."""
     backend: str
     max_pixels: int
     min_coverage: float
@@ -58,12 +61,14 @@ def decode_video(
     opened = open_video(source, max_pixels=settings.max_pixels)
     try:
         sampler = Sampler(settings.geometry, aspect=opened.aspect)
-        reader = open_reader(settings.backend, opened, sampler, must_seek=segments is not None)
-        if may_split and (ranges := _ranges(opened.info, reader, settings)):
+        key_frames = read_key_frames(opened)
+        if may_split and (ranges := _ranges(opened.info, key_frames, settings)):
             yield Split(video, ranges)
             return
-        spans = _spans(opened.info, segments, settings)
-        opened.file.expect(reader.byte_ranges(spans))
+        reader = open_reader(settings.backend, opened, key_frames, sampler, must_seek=segments is not None)
+        spans = _spans(opened.info, key_frames, segments, settings)
+        if can_seek(settings.backend):
+            opened.file.expect(key_frames.byte_ranges(spans))
         read_seconds = watch.lap()
         decode_seconds = 0.0
         kept: list[ClipSpan] = []
@@ -90,11 +95,13 @@ def _bounds(info: MediaInfo, settings: DecodeSettings) -> list[tuple[float, floa
     return sampling.segment_bounds(info.start_seconds, end_seconds, settings.segment_seconds)
 
 
-def _ranges(info: MediaInfo, reader: Reader, settings: DecodeSettings) -> tuple[SegmentRange, ...]:
-    return sampling.split_ranges(_bounds(info, settings), reader.key_times, settings.range_seconds)
+def _ranges(info: MediaInfo, key_frames: KeyFrames, settings: DecodeSettings) -> tuple[SegmentRange, ...]:
+    if not can_seek(settings.backend):
+        return ()
+    return sampling.split_ranges(_bounds(info, settings), key_frames.shown, settings.range_seconds)
 
 
-def _spans(info: MediaInfo, segments: SegmentRange | None, settings: DecodeSettings) -> list[ClipSpan]:
+def _spans(info: MediaInfo, key_frames: KeyFrames, segments: SegmentRange | None, settings: DecodeSettings) -> list[ClipSpan]:
     spans = sampling.clip_spans(
         info.start_seconds,
         info.start_seconds + info.duration_seconds,
@@ -102,6 +109,8 @@ def _spans(info: MediaInfo, segments: SegmentRange | None, settings: DecodeSetti
         clips=settings.clips,
         span_seconds=settings.geometry.span_seconds,
     )
+    if settings.placement == "keyframe":
+        spans = sampling.at_key_frames(spans, _bounds(info, settings), key_frames.shown)
     return spans if segments is None else [span for span in spans if segments[0] <= span.segment < segments[1]]
 
 

@@ -106,6 +106,7 @@ def decode_settings(job: Job, spec: ModelSpec, *, range_seconds: float = RANGE_S
         geometry=spec.geometry,
         segment_seconds=job.sampling.segment,
         clips=job.sampling.clips,
+        placement=job.sampling.placement,
         backend=job.decode.backend,
         max_pixels=job.decode.max_pixels,
         min_coverage=job.decode.min_coverage,

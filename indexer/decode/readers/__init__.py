@@ -6,12 +6,12 @@ reader refuses the file (`ReaderRefused`). To add one, write its module and name
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from indexer.decode.keyframes import KeyFrames
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo
-from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +23,6 @@ TIME_TOLERANCE_SECONDS = 0.0005
 
 class Reader(Protocol):
     """Reads one video once, forwards."""
-
-    @property
-    def key_times(self) -> Sequence[float]:
-        """Ascending times in seconds that it can go to without decoding what lies before; empty if it must read on."""
-        ...
-
-    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
-        """Where in the file the pictures of these spans probably lie, [start, stop) each; none if no index tells."""
-        ...
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
         """One picture [h, w, 3] for each of the ascending `times` (seconds): the last frame whose time is <= the wanted one.
@@ -60,7 +51,12 @@ def hold_limit(fps: float) -> float:
     return max(5.0, 3.0 / fps)
 
 
-def open_reader(backend: str, video: OpenVideo, sampler: Sampler, *, must_seek: bool = False) -> Reader:
+def can_seek(backend: str) -> bool:
+    """Whether it can begin at a key frame without decoding what lies before."""
+    return backend != "decord"
+
+
+def open_reader(backend: str, video: OpenVideo, key_frames: KeyFrames, sampler: Sampler, *, must_seek: bool = False) -> Reader:
     """`backend` is `auto`, `pyav` or `decord`, as decode.backend in the job file.
 
     With `must_seek`, it raises RangeLost where it would have to read the file from its start to find a wanted time.
@@ -71,4 +67,4 @@ def open_reader(backend: str, video: OpenVideo, sampler: Sampler, *, must_seek: 
         return DecordReader(video, sampler)
     from indexer.decode.readers.pyav import PyavReader
 
-    return PyavReader(video, sampler, must_seek=must_seek)
+    return PyavReader(video, key_frames, sampler, must_seek=must_seek)

@@ -9,7 +9,7 @@ In a process that uses torch, too, torch must be loaded first: decord brings lib
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,6 @@ from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import ReaderRefused
-from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
     import decord
@@ -43,7 +42,6 @@ class DecordReader:
             raise ReaderRefused(f"decord cannot open it: {str(error).splitlines()[0]}") from error
         _check_agreement(self._reader, self._times)
         self._ended = False
-        self.key_times: tuple[float, ...] = ()
         self.quarter_turns = 0
 
     @property
@@ -53,9 +51,6 @@ class DecordReader:
     @property
     def warnings(self) -> tuple[str, ...]:
         return ()
-
-    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
-        return []  # it reads everything
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
         rate = self._video.guessed_fps

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import heapq
-import sys
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import av
 import av.error
 
+from indexer.decode.keyframes import KeyFrames
 from indexer.decode.preprocess import Sampler, quarter_turns
-from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import RangeLost
-from indexer.records import ClipSpan
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     import numpy as np
-    from av.index import IndexEntries
     from av.packet import Packet
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
     TimedFrame = tuple[float, av.VideoFrame]
 
-SEEK_GAIN_SECONDS = 0.25
-"""A seek flushes the decoder and reads the index; reading on over less than this costs no more."""
-_INDEXED_CONTAINERS = ("mov", "matroska")
-"""Only these carry an index of key frames; elsewhere a seek lands where the file happens to be cut."""
-
-_DELAY_SECONDS = 0.5
-"""Frames leave the decoder, and the file, a little later than they are shown."""
+SEEK_FRAMES = 8
+"""What a seek costs, flush and key frame included, in decoded frames: 4 (2160p) to 9 (240p). A fixed number and not one that
+is measured on the way: which frames are decoded, and so which damage is noticed, must not depend on the clock."""
 
 _HDR_TRANSFERS = (16, 18)
 """PQ and HLG, by FFmpeg's AVColorTransferCharacteristic: shown without tone mapping, so darker or flatter than on a screen."""
@@ -44,15 +35,14 @@ _HDR_TRANSFERS = (16, 18)
 class PyavReader:
     """See `Reader` for the contract."""
 
-    def __init__(self, video: OpenVideo, sampler: Sampler, *, must_seek: bool = False) -> None:
+    def __init__(self, video: OpenVideo, key_frames: KeyFrames, sampler: Sampler, *, must_seek: bool = False) -> None:
         self._video = video
+        self._key_frames = key_frames
         self._must_seek = must_seek
         self._sampler = sampler
         self._stream = video.stream
         self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
         self._clock = FrameClock(video)
-        self._places: list[tuple[float, int]] = []
-        self.key_times = self._load_index()
         self._frames = self._decode()
         self._end: float | None = None
         self._ended = False
@@ -137,56 +127,29 @@ class PyavReader:
                 self.frames_decoded += 1
                 yield self._clock.seconds(frame), frame
 
-    def byte_ranges(self, spans: Sequence[ClipSpan]) -> list[tuple[int, int]]:
-        times = [seconds for seconds, _ in self._places]
-        ranges = []
-        for span in spans if self.key_times else ():
-            key = self.key_times[max(bisect_right(self.key_times, span.start_seconds) - 1, 0)]
-            first = self._places[bisect_left(times, key)][1]
-            after = bisect_right(times, span.end_seconds + _DELAY_SECONDS)
-            ranges.append((first, self._places[after][1] if after < len(times) else sys.maxsize))
-        return [(start, stop) for start, stop in ranges if start < stop]
-
-    def _load_index(self) -> list[float]:
-        """Times of the key frames, by the container's index; empty where it has none that can be trusted."""
-        video, base = self._video, self._stream.time_base
-        if video.clock != "pts" or base is None or not video.container.format.name.startswith(_INDEXED_CONTAINERS):
-            return []
-        if len(self._stream.index_entries) >= 2:
-            return self._note_places(self._stream.index_entries, base)
-        # Matroska reads its index (the cues) at the first seek only, and a seek may lose frames: a container of its own.
-        with open_container(video.file) as scan:
-            with suppress(av.error.FFmpegError):
-                scan.seek(0)
-            return self._note_places(scan.streams[self._stream.index].index_entries, base)
-
-    def _note_places(self, entries: IndexEntries, base: Fraction) -> list[float]:
-        """Keep where the entries of the index lie in the file; give the times of the key frames."""
-        origin = self._video.origin_seconds
-        self._places = sorted((float(entry.timestamp * base) - origin, entry.pos) for entry in entries)
-        return sorted(float(entry.timestamp * base) - origin for entry in entries if entry.is_keyframe)
-
     def _rewind(self) -> None:
         with suppress(av.error.FFmpegError):  # a file that cannot seek is read on from where it is
             self._video.container.seek(self._stream.start_time or 0, stream=self._stream, backward=True)
 
     def _worth_seeking(self, position: float, wanted: float) -> bool:
         """Whether a key frame lies well ahead of `position`, and still at or before the wanted time."""
-        place = bisect_right(self.key_times, wanted)
-        return place > 0 and self.key_times[place - 1] > position + SEEK_GAIN_SECONDS
+        key = self._key_frames.last_until(wanted + TIME_TOLERANCE_SECONDS)
+        return key is not None and (key - position) * self._video.guessed_fps > SEEK_FRAMES
 
     def _seek(self, wanted: float) -> TimedFrame | None:
         """Go to a key frame shown at or before `wanted` and return it.
 
-        The index holds decoding times, so a key frame may be shown later than its entry says: then one before it is tried.
-        If none fits, the index is not to be trusted: the file is read once more from its start, without seeking. None then.
+        If the index is a little wrong, one before it is tried. If none fits, it is not to be trusted: the file is read once
+        more from its start, without seeking. None then.
         """
         base = self._stream.time_base
-        assert base is not None  # `_load_index` found key times with it
+        key = self._key_frames.last_until(wanted + TIME_TOLERANCE_SECONDS)
+        assert base is not None  # there are key frames
+        assert key is not None  # it is worth seeking
         for back_seconds in (0.0, 2.0, 10.0):
-            offset = int((wanted - back_seconds + self._video.origin_seconds) / base)
             try:
-                self._video.container.seek(offset, stream=self._stream, backward=True)
+                shown = key - back_seconds + self._video.origin_seconds
+                self._video.container.seek(round(shown / base), stream=self._stream, backward=True)
             except av.error.FFmpegError:
                 break
             self._clock.reset()
@@ -198,7 +161,7 @@ class PyavReader:
                 return timed
         if self._must_seek:
             raise RangeLost("its index of key frames leads nowhere")
-        self.key_times = []
+        self._key_frames = KeyFrames()
         self._rewind()
         self._clock.reset()
         self._frames = self._decode()
