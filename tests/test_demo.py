@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torchvision.models.video import r3d_18
 
 from demo.actions import ACTIONS
-from demo.archive import SEGMENT_SECONDS, Block, make_archive
+from demo.archive import FIRST_BLOCK_SEED, SEGMENT_SECONDS, Block, make_archive
+from demo.checkpoint import FIT_SEEDS, fit_checkpoint, preprocessed_clip
 from indexer import pipeline
 from indexer.catalog.connect import open_catalog
 from indexer.config import load_job
@@ -17,6 +20,7 @@ from indexer.recipe import make_recipe
 from indexer.search import SearchResult, search
 from tests.archives import Heard
 
+UNSEEN_SEEDS = range(500_000, 500_004)
 JOBS = Path(__file__).parents[1] / "jobs"
 
 
@@ -92,3 +96,32 @@ def test_the_edges_of_moments_are_within_a_segment_of_the_truth(demo: tuple[Path
 def test_the_demo_job_is_the_one_that_make_demo_runs() -> None:
     job = yaml.safe_load((JOBS / "demo.yaml").read_text())
     assert (job["source"]["uri"], job["sampling"]["segment"]) == ("../demo-archive/videos", f"{SEGMENT_SECONDS}s")
+
+
+def test_the_checkpoint_knows_clips_of_seeds_it_was_not_fitted_on(demo_checkpoint: Path) -> None:
+    assert not set(UNSEEN_SEEDS) & set(FIT_SEEDS)
+    assert max(FIT_SEEDS) < FIRST_BLOCK_SEED
+    assert (demo_checkpoint.parent / "labels.txt").read_text().splitlines() == list(ACTIONS)
+    network = r3d_18(num_classes=len(ACTIONS)).eval()
+    network.load_state_dict(torch.load(demo_checkpoint, weights_only=True))
+    embeddings = []
+    network.fc.register_forward_pre_hook(lambda _, inputs: embeddings.append(inputs[0]))
+    network = network.to(memory_format=torch.channels_last_3d)
+
+    with torch.inference_mode():
+        scores = torch.cat(
+            [
+                network(torch.stack([preprocessed_clip(action, seed=seed) for action in ACTIONS])).softmax(dim=1)
+                for seed in UNSEEN_SEEDS
+            ]
+        )
+    right = scores.argmax(dim=1) == torch.arange(len(ACTIONS)).repeat(len(UNSEEN_SEEDS))
+    assert right.sum() >= 23
+    assert scores.amax(dim=1).median() > 0.8
+    assert 0.1 < torch.cat(embeddings).amax() < 1000, "embeddings are stored as float16"
+
+
+def test_a_checkpoint_of_the_same_code_is_kept(demo_checkpoint: Path) -> None:
+    written = demo_checkpoint.stat().st_mtime_ns
+    assert fit_checkpoint(demo_checkpoint.parent) == demo_checkpoint
+    assert demo_checkpoint.stat().st_mtime_ns == written

@@ -10,14 +10,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from torchvision.models.video import r3d_18
 
 from demo import archive
 from demo.actions import ACTIONS, frames
 from demo.archive import FIRST_BLOCK_SEED, Block, make_archive, schedule, write_video
-from demo.checkpoint import FIT_SEEDS, fit_checkpoint, fit_last_layer, preprocessed_clip
-
-UNSEEN_SEEDS = range(500_000, 500_004)
+from demo.checkpoint import fit_last_layer
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -121,32 +118,3 @@ def test_the_last_layer_tells_clusters_apart_and_is_only_as_sure_as_it_may_be() 
     assert sureness > 0.98
     accuracy, sureness = top_scores(noise=3)
     assert abs(accuracy - sureness) < 0.2
-
-
-def test_the_checkpoint_knows_clips_of_seeds_it_was_not_fitted_on(demo_checkpoint: Path) -> None:
-    assert not set(UNSEEN_SEEDS) & set(FIT_SEEDS)
-    assert max(FIT_SEEDS) < FIRST_BLOCK_SEED
-    assert (demo_checkpoint.parent / "labels.txt").read_text().splitlines() == list(ACTIONS)
-    network = r3d_18(num_classes=len(ACTIONS)).eval()
-    network.load_state_dict(torch.load(demo_checkpoint, weights_only=True))
-    embeddings = []
-    network.fc.register_forward_pre_hook(lambda _, inputs: embeddings.append(inputs[0]))
-    network = network.to(memory_format=torch.channels_last_3d)
-
-    with torch.inference_mode():
-        scores = torch.cat(
-            [
-                network(torch.stack([preprocessed_clip(action, seed=seed) for action in ACTIONS])).softmax(dim=1)
-                for seed in UNSEEN_SEEDS
-            ]
-        )
-    right = scores.argmax(dim=1) == torch.arange(len(ACTIONS)).repeat(len(UNSEEN_SEEDS))
-    assert right.sum() >= 23
-    assert scores.amax(dim=1).median() > 0.8
-    assert 0.1 < torch.cat(embeddings).amax() < 1000, "embeddings are stored as float16"
-
-
-def test_a_checkpoint_of_the_same_code_is_kept(demo_checkpoint: Path) -> None:
-    written = demo_checkpoint.stat().st_mtime_ns
-    assert fit_checkpoint(demo_checkpoint.parent) == demo_checkpoint
-    assert demo_checkpoint.stat().st_mtime_ns == written
