@@ -1,0 +1,129 @@
+"""`indexer run` beside what the documentation of other tools shows, on the same videos, weights, segments and frames.
+
+Wall seconds of whole commands, start-up included, one after the other. Rows are compared: the same segments, and embeddings
+within 1 % of the torchvision recipe's (in fp32; with untrained weights a label would prove nothing). Daft asks for an older
+pyarrow than we do, so it has an environment of its own on top of this one. INDEXER_BENCH_SECONDS: of video, 360 by default.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import torch
+from torchvision.models.video import r3d_18
+
+from demo.archive import Block, write_video
+
+VIDEO_SECONDS = 60
+WORKLOADS = {
+    "dense 720p": (1280, 720, 2.0, ("torchvision", "torchvision, careful", "Ray Data", "Daft")),
+    "dense 360p": (640, 360, 2.0, ("torchvision", "torchvision, careful", "Ray Data", "Daft")),
+    "sparse 1080p": (1920, 1080, 10.0, ("torchvision", "torchvision, careful")),
+}
+GOALS = {
+    "dense 720p": {"torchvision": 0.45, "torchvision, careful": 0.6, "Ray Data": 0.3, "Daft": 0.45},
+    "dense 360p": {"torchvision": 0.45, "torchvision, careful": 0.6, "Ray Data": 0.3, "Daft": 0.45},
+    "sparse 1080p": {"torchvision": 0.25},
+}
+MODULES = {
+    "torchvision": ("torchvision_docs",),
+    "torchvision, careful": ("torchvision_docs", "careful"),
+    "Ray Data": ("ray_data",),
+    "Daft": ("daft_udf",),
+}
+JOB = """
+name: side-by-side
+source: {{uri: {videos}, min_age: 0s}}
+model: {{name: r3d_18, weights: {weights}, precision: {precision}}}
+sampling: {{segment: {segment}s}}
+output: {{uri: {out}}}
+"""
+
+
+def timed(*command: str) -> float:
+    began = time.monotonic()
+    # One's own memory of measured modes stays; Ray is told not to say how it is used.
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return time.monotonic() - began
+
+
+def python_with_daft(folder: Path) -> str:
+    uv = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    python = str(folder / "bin" / "python")
+    subprocess.run([uv, "pip", "install", "--quiet", "--python", python, "daft==0.7.26"], check=True)
+    own = next((folder / "lib").glob("python3*")) / "site-packages"
+    (own / "zz_the_rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def index(folder: Path, videos: Path, weights: Path, segment: float, precision: str) -> tuple[float, Path]:
+    out = folder / f"index-{precision}"
+    job = folder / f"{precision}.yaml"
+    job.write_text(JOB.format(videos=videos, weights=weights, segment=segment, out=out, precision=precision))
+    return timed(sys.executable, "-m", "indexer", "run", str(job)), out / "parts"
+
+
+def embeddings(out: Path) -> dict[tuple[str, int], np.ndarray]:
+    rows = ds.dataset(out).to_table(columns=["uri", "start_ms", "embedding"]).to_pylist()
+    return {(Path(row["uri"]).name, row["start_ms"]): np.array(row["embedding"], np.float64) for row in rows}
+
+
+def difference(ours: Path, theirs: Path) -> dict[str, object]:
+    """Relative, of the embeddings, and how many segments both have."""
+    a, b = embeddings(ours), embeddings(theirs)
+    if a.keys() != b.keys():
+        raise SystemExit(f"{ours} and {theirs} do not have the same segments: {len(a)} and {len(b)}")
+    return {"largest": round(max(float(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(b[k])) for k in a), 4), "segments": len(a)}
+
+
+def workload(folder: Path, name: str, seconds: int, weights: Path, daft: str) -> dict[str, object]:
+    width, height, segment, others = WORKLOADS[name]
+    videos = folder / "videos"
+    for number in range(seconds // VIDEO_SECONDS):
+        blocks = [Block("stripes sliding", 0, 30), Block("wheel spinning", 30, VIDEO_SECONDS)]
+        write_video(videos / f"{number}.mp4", blocks, seed=number, width=width, height=height)
+    taken, agreement = {}, {}
+    taken["indexer"], ours = index(folder, videos, weights, segment, "auto")
+    for other in others:
+        module, *how = MODULES[other]
+        out = folder / f"{module}{''.join(how)}.parquet"
+        python = daft if other == "Daft" else sys.executable
+        program = f"benchmarks.peers.{module}"
+        taken[other] = timed(python, "-m", program, str(videos), str(weights), str(out), str(segment), *how)
+        agreement[other] = difference(ours, out)
+    return {
+        "video_seconds": seconds,
+        "wall_seconds": {key: round(value, 1) for key, value in taken.items()},
+        "indexer_over": {key: round(taken["indexer"] / value, 2) for key, value in taken.items() if key != "indexer"},
+        "goal": GOALS[name],
+        "relative_difference_of_embeddings": agreement,
+    }
+
+
+def main() -> dict[str, object]:
+    seconds = int(os.environ.get("INDEXER_BENCH_SECONDS", "360"))
+    names = os.environ.get("INDEXER_BENCH_WORKLOADS", ",".join(WORKLOADS)).split(",")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        torch.save(r3d_18().state_dict(), folder / "r3d_18.pth")
+        daft = python_with_daft(folder / "daft")
+        figures: dict[str, object] = {}
+        for workload_name in names:
+            place = folder / workload_name.replace(" ", "-")
+            place.mkdir()
+            figures[workload_name] = workload(place, workload_name, seconds, folder / "r3d_18.pth", daft)
+            print(workload_name, figures[workload_name], flush=True)
+        return figures
