@@ -57,8 +57,8 @@ def test_packs_number_their_clips_through(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", frames=25 * 60, gop=250)
     items = list(decode_video(listed(path), str(path), settings(segment_seconds=0.2, clips=1)))
     packs = [item for item in items if isinstance(item, ClipPack)]
-    assert [pack.first_clip for pack in packs] == [0, 39, 78, 117, 156, 195, 234, 273]  # 39 clips of 215,040 bytes are 8 MB
-    assert [len(pack.frames) for pack in packs] == [39] * 7 + [27]
+    assert [pack.first_clip for pack in packs] == [0, 4, 43, 82, 121, 160, 199, 238, 277]
+    assert [len(pack.frames) for pack in packs] == [4] + [39] * 7 + [23]  # 39 clips of 215,040 bytes are 8 MB
 
 
 def test_a_video_shorter_than_a_clip_holds_its_last_frame(tmp_path: Path) -> None:

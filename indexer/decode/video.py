@@ -22,6 +22,8 @@ from indexer.storage.fetch import VideoFile
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FIRST_PACK_CLIPS = 4
+"""Of each video: a model that waits gets its first batch without waiting for a whole pack."""
 _TRUNCATION_SLACK_SECONDS = 0.5
 """Headers round; an end this much before the stated one is not a cut recording."""
 
@@ -136,10 +138,10 @@ class _Watch:
 
 def _packs(clips: Iterator[NDArray[np.uint8]], geometry: ClipGeometry) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Clips [T, H, W, 3] -> the number of the first one and the pack [n, T, H, W, 3]."""
-    first = 0
-    while pack := list(islice(clips, geometry.pack_clips)):
+    first, size = 0, min(FIRST_PACK_CLIPS, geometry.pack_clips)
+    while pack := list(islice(clips, size)):
         yield first, np.stack(pack)
-        first += len(pack)
+        first, size = first + len(pack), geometry.pack_clips
 
 
 def _shown_clips(
