@@ -1,0 +1,63 @@
+"""All nine models on this machine: CPU seconds per clip (seconds of the GPU where there is one) in the mode that
+`precision: auto` chooses, against fp32 as PyTorch runs it unasked, and how far the outputs agree. Untrained weights, clips of
+the models' own recipe.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from indexer.config import Model, Sampling
+from indexer.infer.classifier import Classifier
+from indexer.infer.models import MODELS, ModelEntry, model_spec, weights_object
+from indexer.infer.modes import Mode
+from indexer.infer.network import build_network
+from indexer.infer.weights import Weights
+
+ROUNDS = 3
+RANDOM = Weights(None, "random-0")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    began = clock()
+    work()  # ends with a copy to the host: nothing is left running on a GPU
+    return clock() - began
+
+
+def compare(entry: ModelEntry) -> dict[str, object]:
+    spec = model_spec(Model(name=entry.name, weights="random"), Sampling(), None)
+    plain = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=Mode("fp32", False, 1))
+    chosen = Classifier(spec, build_network(spec, RANDOM), precision="auto")
+    batch = chosen.mode.batch_clips
+    height, width = spec.geometry.crop
+    clips = np.random.default_rng(0).integers(0, 256, (batch, spec.geometry.frames, height, width, 3), dtype=np.uint8)
+    expected, found = plain.predict(clips[:1])[1], chosen.predict(clips)[1][:1]
+    taken: dict[str, list[float]] = {"plain": [], "chosen": []}
+    for _ in range(ROUNDS):
+        taken["plain"].append(seconds(lambda: plain.predict(clips[:1])))
+        taken["chosen"].append(seconds(lambda: chosen.predict(clips)) / batch)
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    giga_operations = weights_object(entry).meta["_ops"]
+    return {
+        "mode": str(chosen.mode),
+        "fp32_seconds_per_clip": round(medians["plain"], 3),
+        "seconds_per_clip": round(medians["chosen"], 3),
+        "times_faster": round(medians["plain"] / medians["chosen"], 2),
+        "cosine_of_embeddings": round(float((expected * found).sum() / np.linalg.norm(expected) / np.linalg.norm(found)), 6),
+        "giga_operations_per_second": round(giga_operations / medians["chosen"], 1),
+    }
+
+
+def main() -> dict[str, object]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    figures: dict[str, object] = {"device": device, "torch": torch.__version__, "rounds": ROUNDS}
+    for entry in MODELS[:9]:  # the tenth entry is swin3d_b with other weights
+        figures[entry.name] = compare(entry)
+        print(entry.name, figures[entry.name], flush=True)
+    return figures
