@@ -12,13 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine
 
 from indexer.catalog import lookup
-from indexer.catalog.connect import open_catalog
-from indexer.config import Job, load_job
+from indexer.config import load_job
 from indexer.console import clock, printable
-from indexer.errors import VIDEO_ERRORS, ConfigError, WeightsError
+from indexer.errors import VIDEO_ERRORS, ConfigError
+from indexer.index import current_recipe, open_index
 from indexer.recipe import make_recipe
 
 RUNS_SHOWN = 10
@@ -150,18 +149,6 @@ def show_schema(what: str) -> None:
         sys.stdout.write(ddl("sqlite"))
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
-
-
-def open_index(job: Job) -> Engine | None:
-    return open_catalog(job.output.catalog, create=False, read_only=True)
-
-
-def current_recipe(job: Job, engine: Engine) -> str | None:
-    """The digest of the job's recipe. Without its weights, that of its last run: an index outlives its model."""
-    try:
-        return make_recipe(job).digest
-    except WeightsError:
-        return next((past.recipe_digest for past in lookup.runs(engine, 1000) if past.job == job.name), None)
 
 
 def _runs_table(past: list[lookup.RunRow]) -> Table:

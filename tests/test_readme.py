@@ -1,5 +1,6 @@
 """What the README tells people to type works, on a real index."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -20,14 +21,23 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     archive = Archive(tmp_path_factory.mktemp("readme"))
     archive.add("a.mp4")
     archive.add("b.mp4", first=50)
-    archive.run()
+    archive.job_path = archive.folder / "jobs" / "archive.yaml"
+    archive.job_path.parent.mkdir()
+    # As many labels as there are: any action is seen everywhere.
+    archive.run(source={"uri": "../videos"}, output={"uri": "../index", "top_k": 400})
     return archive
 
 
-@pytest.mark.parametrize("name", ["pandas", "polars", "duckdb", "embeddings"])
+@pytest.mark.parametrize("name", ["api", "pandas", "polars", "duckdb", "embeddings"])
 def test_python_recipes_run(archive: Archive, name: str) -> None:
+    environment = os.environ | {"XDG_CACHE_HOME": str(archive.folder / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", RECIPES[name]], cwd=archive.folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", RECIPES[name]],
+        cwd=archive.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
@@ -48,4 +58,4 @@ def test_the_readme_names_every_command_and_no_other() -> None:
 
 
 def test_every_recipe_is_tested() -> None:
-    assert set(RECIPES) == {"pandas", "polars", "duckdb", "embeddings", "sqlite3", "live"}
+    assert set(RECIPES) == {"api", "pandas", "polars", "duckdb", "embeddings", "sqlite3", "live"}

@@ -38,6 +38,14 @@ class SearchResult:
     videos: dict[str, FoundVideo]
     """By uri: the videos of the moments."""
 
+    @property
+    def complaint(self) -> str | None:
+        """A sentence that says why nothing was searched; None if all was understood."""
+        if self.unknown is None:
+            return None
+        near = ", ".join(repr(name) for name in self.candidates)
+        return f"no label is called {self.unknown!r}; nearest: {near or 'none'}"
+
     def as_document(self) -> dict[str, Any]:
         """For JSON: what `search --json` prints."""
         return {
