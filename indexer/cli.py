@@ -155,6 +155,21 @@ def clip(
 
 
 @app.command()
+def parts(
+    job: JobFile,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a Parquet file of them.")
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """List the Parquet files of the index and how many of their rows are live, for reading them with other tools."""
+    from indexer import parts_view
+
+    parts_view.show_parts(job, output=output, force=force, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views
