@@ -26,7 +26,7 @@ from sqlalchemy import Engine, text
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
 from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.lease import acquire
-from indexer.catalog.lookup import known_videos, totals
+from indexer.catalog.lookup import totals
 from indexer.records import IndexedVideo, MediaInfo, Part, Recipe, Segment, Video
 from indexer.search import search
 from tests.postgres import Postgres
@@ -124,7 +124,6 @@ def measure(url: str, segments: int, size_bytes: Callable[[], int]) -> dict[str,
         figures["answers_ms"] = answers(engine)
         figures["label_counts_ms"] = milliseconds(lambda: label_counts(engine))
         figures["status_ms"] = milliseconds(lambda: totals(engine, run.recipe_id))
-        figures["known_videos_ms"] = milliseconds(lambda: sum(1 for _ in known_videos(engine, SOURCE, RECIPE.digest)))
         gone = [one.video.uri for one in next(videos(count))[:500]]
         began = time.perf_counter()
         mark_gone(engine, run, gone)

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
+from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import failures
 from indexer.records import Failure, IndexedVideo, MediaInfo, Recipe, Segment, Video
@@ -131,6 +132,13 @@ def test_a_run_finds_its_rows_by_indexes(engine: Engine, run: RunRef) -> None:
     changing = {"hit by recipe_id, label_id, video_id", "result by video_id, recipe_id", "result by part_id", "video by id"}
     assert ways(engine, lambda: commit(engine, run, a_part(again), again)) == locking | changing
     assert ways(engine, lambda: mark_gone(engine, run, [one.video.uri for one in again])) == locking | changing
+
+
+def test_known_videos_are_looked_up_by_their_uris(engine: Engine, run: RunRef) -> None:
+    known = KnownVideos(engine, "/srv", RECIPE.digest)
+    listed = [tape(number).video for number in range(10)]
+    assert ways(engine, lambda: list(known.beside(listed))) == {"video by uri", "result by video_id, recipe_id"}
+    assert ways(engine, lambda: list(known.missing())) == {"video by id"}
 
 
 def test_failures_are_found_by_an_index(engine: Engine, run: RunRef) -> None:
