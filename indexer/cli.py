@@ -187,6 +187,14 @@ def schema(
     views.show_schema(what)
 
 
+@app.command()
+def migrate(job: JobFile, as_json: Json = False) -> None:
+    """Bring a catalog that an older version made up to date. A run does so by itself."""
+    from indexer import views
+
+    views.migrate_catalog(job, as_json=as_json)
+
+
 def main() -> None:
     """Entry point of the console script."""
     from indexer.errors import StopRun

@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from indexer.catalog import lookup
+from indexer.catalog.connect import open_catalog
+from indexer.catalog.migrate import HEAD
+from indexer.catalog.refusals import shown
 from indexer.config import load_job
 from indexer.console import clock, printable
 from indexer.errors import VIDEO_ERRORS, ConfigError
@@ -149,6 +152,19 @@ def show_schema(what: str) -> None:
         sys.stdout.write(ddl("sqlite"))
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
+
+
+def migrate_catalog(path: Path, *, as_json: bool) -> None:
+    """`indexer migrate`: opening it for writing is all that it takes. Raises ConfigError if there is none yet."""
+    job = load_job(path)
+    engine = open_catalog(job.output.catalog, create=False)
+    if engine is None:
+        raise ConfigError(f"there is no index yet: {shown(job.output.catalog)} does not exist. First: indexer run {path}")
+    engine.dispose()
+    if as_json:
+        print_json({"catalog": shown(job.output.catalog), "schema": HEAD})
+    else:
+        complain(f"{shown(job.output.catalog)} has schema {HEAD}, the newest that this version knows")
 
 
 def _runs_table(past: list[lookup.RunRow]) -> Table:

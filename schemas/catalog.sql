@@ -54,6 +54,7 @@ CREATE TABLE hit (
     CONSTRAINT pk_hit PRIMARY KEY (recipe_id, label_id, video_id, start_ms)
 )
  WITHOUT ROWID;
+CREATE INDEX ix_hit_strong ON hit (recipe_id, label_id, score DESC, video_id) WHERE score >= 5000;
 CREATE TABLE label_stat (
     recipe_id SMALLINT NOT NULL,
     label_id SMALLINT NOT NULL,
@@ -170,6 +171,7 @@ CREATE TABLE hit (
     end_ms INTEGER NOT NULL,
     score SMALLINT NOT NULL
 );
+CREATE INDEX ix_hit_strong ON hit (recipe_id, label_id, score DESC, video_id) WHERE score >= 5000;
 CREATE UNIQUE INDEX uq_hit ON hit (recipe_id, label_id, video_id, start_ms) INCLUDE (end_ms, score);
 CREATE TABLE label_stat (
     recipe_id SMALLINT NOT NULL,

@@ -96,11 +96,10 @@ class VideoFilter:
         some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {count}"
         return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one()) < count
 
-    def ids(self, connection: Connection, sort: Sort) -> Iterator[Sequence[int]]:
-        """The ids of all allowed videos, in this order, some at a time."""
+    def ids(self, connection: Connection, sort: Sort) -> Iterator[int]:
+        """The ids of all allowed videos, in this order, read as they are asked for."""
         statement = text(f"SELECT id FROM video WHERE {self._where} ORDER BY {_ORDERS[sort]}")
-        rows = connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE})
-        yield from rows.scalars().partitions(VIDEOS_AT_ONCE)
+        yield from connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE}).scalars()
 
     def read(self, connection: Connection, standing: Mapping[int, Standing], video_ids: Sequence[int]) -> Iterator[FoundVideo]:
         """Those of `video_ids` that are allowed and have results, in the order given."""
