@@ -157,9 +157,7 @@ def clip(
 @app.command()
 def parts(
     job: JobFile,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a Parquet file of them.")
-    ] = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="List live videos there.")] = None,  # noqa: UP045
     force: Force = False,
     as_json: Json = False,
 ) -> None:
