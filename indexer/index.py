@@ -29,6 +29,7 @@ from indexer.console import printable
 from indexer.errors import ConfigError, WeightsError
 from indexer.recipe import make_recipe
 from indexer.search import Moment, SearchResult, Sort, search
+from indexer.search.semantic import SentenceModel, sentence_model
 from indexer.search.span import Span, parse_span
 from indexer.search.videos import uris_named
 from indexer.storage import open_storage
@@ -50,21 +51,36 @@ _OFFERED = 5
 class Index:
     """What a job has indexed. Use it in a `with` block, or `close` it."""
 
-    def __init__(self, job: Job, engine: Engine, *, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        *,
+        semantic: SentenceModel | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.job = job
         self._engine = engine
+        self._semantic = semantic
         self._note = note
         self._recipe = current_recipe(job, engine)
         self._shards: Shards | None = None
 
     @classmethod
-    def open(cls, job: str | os.PathLike[str], *, note: Callable[[str], None] = lambda _: None) -> Self:
+    def open(
+        cls,
+        job: str | os.PathLike[str],
+        *,
+        semantic: str | os.PathLike[str] | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> Self:
         """The index of the job file `job`, read-only. Runs may go on meanwhile: each answer shows one state of the index.
 
-        `note` hears of work that takes a while. Raises ConfigError if there is no index yet, or the job file is wrong;
-        DatabaseError.
+        `semantic` is the folder of a sentence-embedding model, asked about words that nothing else knows; without it that in
+        INDEXER_SEMANTIC. `note` hears of work that takes a while. Raises ConfigError if there is no index yet, or the job
+        file is wrong; DatabaseError.
         """
-        return cls(*index_of(Path(job)), note=note)
+        return cls(*index_of(Path(job)), semantic=sentence_model(semantic), note=note)
 
     def search(
         self, words: str, *, min_score: float = 0.0, under: str | None = None, sort: Sort = "best", limit: int = 20
@@ -75,7 +91,16 @@ class Index:
         ConfigError if the words mean no label, QueryError if they cannot be read.
         """
         prefix = None if under is None else uri_prefix(under)
-        found = search(self._engine, words, self._recipe, min_score=min_score, under=prefix, sort=sort, limit=limit)
+        found = search(
+            self._engine,
+            words,
+            self._recipe,
+            min_score=min_score,
+            under=prefix,
+            sort=sort,
+            limit=limit,
+            semantic=self._semantic,
+        )
         if complaint := found.complaint:
             raise ConfigError(complaint)
         return Moments(self, found)

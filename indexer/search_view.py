@@ -29,6 +29,7 @@ def show_search(
     min_score: float,
     under: str | None,
     sort: Sort,
+    semantic: str | None,
     limit: int | None,
     export: str | None,
     output: Path | None,
@@ -38,12 +39,22 @@ def show_search(
     """`indexer search`. Gives the exit code: 2 for words that mean no label."""
     from indexer.search import search
     from indexer.search.export import export_as
+    from indexer.search.semantic import sentence_model
 
     export, limit = export_form(export, output, limit, force=force, as_json=as_json)
     job, engine = index_of(path)
     began = time.perf_counter()
     prefix = None if under is None else uri_prefix(under)
-    found = search(engine, words, current_recipe(job, engine), min_score=min_score, under=prefix, sort=sort, limit=limit)
+    found = search(
+        engine,
+        words,
+        current_recipe(job, engine),
+        min_score=min_score,
+        under=prefix,
+        sort=sort,
+        limit=limit,
+        semantic=sentence_model(semantic),
+    )
     took_ms = (time.perf_counter() - began) * 1000
     if as_json:
         print_json(found.as_document())

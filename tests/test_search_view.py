@@ -36,8 +36,10 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
 
 
 def show(archive: Archive, words: str, **options: Any) -> int:
-    settings: dict[str, Any] = {"min_score": 0.0, "under": None, "sort": "best", "limit": None, "export": None, "output": None}
-    return show_search(words, archive.job_path, **settings | {"force": False, "as_json": False} | options)
+    settings: dict[str, Any] = {"min_score": 0.0, "under": None, "sort": "best", "semantic": None, "limit": None}
+    return show_search(
+        words, archive.job_path, **settings | {"export": None, "output": None, "force": False, "as_json": False} | options
+    )
 
 
 def test_a_table_for_people(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
