@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, get_args, overload
 
 from sqlalchemy import Engine
 
@@ -90,6 +90,9 @@ class Index:
         `min_score` is 0 to 1. `under` is a folder, or what paths begin with. `sort` is best, newest or video. Raises
         ConfigError if the words mean no label, QueryError if they cannot be read.
         """
+        _check(min_score, limit)
+        if sort not in get_args(Sort):
+            raise ConfigError(f"sort: {sort!r} is not known; allowed: {', '.join(get_args(Sort))}")
         prefix = None if under is None else uri_prefix(under)
         found = search(
             self._engine,
@@ -122,6 +125,7 @@ class Index:
         """
         from indexer.search.similar import similar  # half a second: pyarrow
 
+        _check(min_score, limit)
         asked: Span | NDArray[Any]
         if isinstance(example, str):
             span = parse_span(example)
@@ -219,6 +223,13 @@ class Moments(Sequence[Moment]):
     def __repr__(self) -> str:
         total = "more" if self.result.total is None else f"{self.result.total:,}"
         return f"<{len(self):,} of {total} moments for {self.result.query!r}>"
+
+
+def _check(min_score: float, limit: int) -> None:
+    if not 0 <= min_score <= 1:
+        raise ConfigError(f"min_score: {min_score} is no score; give 0 to 1")
+    if limit < 1:
+        raise ConfigError(f"limit: {limit} moments cannot be shown; give 1 or more")
 
 
 def open_index(job: Job) -> Engine | None:

@@ -28,6 +28,8 @@ _MANIFEST = pa.schema(
 
 def show_parts(path: Path, *, output: Path | None, force: bool, as_json: bool) -> None:
     """`indexer parts`: of the job's own recipe, as embeddings of two recipes cannot be compared."""
+    if output is not None and output.suffix != ".parquet":
+        raise ConfigError(f"-o: {output} does not end in .parquet, which is what is written")
     if output is not None:
         check_target(output, force=force)
     job, engine = index_of(path)

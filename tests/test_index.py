@@ -88,6 +88,13 @@ def test_what_cannot_be_answered_is_said(index: Index, library: Library) -> None
         index.search("skyy")
     with pytest.raises(QueryError):
         index.search("sky score:>2")
+    for options, message in (
+        ({"sort": "bset"}, "sort: 'bset' is not known; allowed: best, newest, video"),
+        ({"limit": 0}, "limit: 0 moments cannot be shown; give 1 or more"),
+        ({"min_score": 90}, "min_score: 90 is no score; give 0 to 1"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{message}$"):
+            index.search("sky", **options)
     with pytest.raises(ConfigError, match=r"^no video of the index is called 'x.mp4'$"):
         index.similar("x.mp4@0-1")
     with pytest.raises(ConfigError, match=r"^the example has embeddings of 3 numbers; those of this index have 2$"):

@@ -199,6 +199,8 @@ def test_a_manifest_that_cannot_be_written_is_said(archive: Archive, tmp_path: P
 
     with pytest.raises(ConfigError, match=r"live.parquet exists; choose another name, or replace it with --force"):
         write(archive.folder / "live.parquet")
+    with pytest.raises(ConfigError, match=r"^-o: live.csv does not end in .parquet, which is what is written$"):
+        write(Path("live.csv"))
     with pytest.raises(OutputError, match=r"none/live.parquet: cannot be written: "):
         write(tmp_path / "none" / "live.parquet")
 

@@ -37,7 +37,7 @@ STRONG = 5000
 _FEW_VIDEOS = 16
 _HITS_PER_MOMENT = 2
 """Best hits that are looked at first for each moment wanted ..."""
-_GROWTH = 8
+_GROWTH = 3
 """... and how many times more if they were too few."""
 
 Found = tuple[Moment, FoundVideo]
@@ -113,14 +113,18 @@ class Finder:
 
     def _best(self, limit: int) -> tuple[list[Found], int | None] | None:
         """The best moments, if some of the best hits are enough to know; else None."""
+        found: list[Found] = []
+        done: set[int] = set()
         count = _HITS_PER_MOMENT * limit
-        while count <= max(MOST_HITS, _HITS_PER_MOMENT * _GROWTH**2 * limit):
+        while count <= max(MOST_HITS, _GROWTH * _HITS_PER_MOMENT * limit):
             hits = self._best_hits(count)
-            moments = self._moments(_chunks(_videos_of(hits)))
+            new = [video_id for video_id in _videos_of(hits) if video_id not in done]
+            found += self._moments(_chunks(iter(new)))
+            done.update(new)
             if len(hits) < count:
-                return _first(moments, "best", limit)
+                return _first(found, "best", limit)
             # What has no hit among these comes after the last of them.
-            sure = (found for found in moments if (-round(10_000 * found[0].score), found[1].video_id) < hits[-1])
+            sure = (one for one in found if (-round(10_000 * one[0].score), one[1].video_id) < hits[-1])
             best, total = _first(sure, "best", limit)
             if total >= limit:
                 return best, None
