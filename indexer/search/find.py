@@ -105,7 +105,8 @@ class Finder:
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
         if few_hits:
-            return _first(self._moments(_chunks(_videos_of(self._best_hits(self._hits)))), sort, limit)
+            ids = _videos_of(self._best_hits(self._hits))
+            return _first(self._moments(_chunks(ids, first=VIDEOS_AT_ONCE)), sort, limit)
         if sort == "best":
             return self._best(limit) or _first(in_order, sort, limit)
         some = list(islice(in_order, limit + 1))
@@ -216,9 +217,9 @@ def _videos_of(hits: Iterable[tuple[int, int]]) -> Iterator[int]:
     return iter(dict.fromkeys(video_id for _, video_id in hits))
 
 
-def _chunks(ids: Iterator[int]) -> Iterator[Sequence[int]]:
+def _chunks(ids: Iterator[int], *, first: int = _FEW_VIDEOS) -> Iterator[Sequence[int]]:
     """Few at first, as the first moments are often enough, then more and more."""
-    size = _FEW_VIDEOS
+    size = first
     while chunk := list(islice(ids, size)):
         yield chunk
         size = min(2 * size, VIDEOS_AT_ONCE)

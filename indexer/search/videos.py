@@ -108,17 +108,13 @@ class VideoFilter:
         statement = text(
             f"SELECT id, uri, modified_at, duration_ms, average_fps FROM ({named}) AS named WHERE {self._where}"
         ).bindparams(bindparam("ids", expanding=True))
-        rows = {row.id: row for row in connection.execute(statement, self._values | {"ids": list(standing)})}
+        rows = {row[0]: row for row in connection.execute(statement, self._values | {"ids": list(standing)}).all()}
         for video_id in video_ids:
             if row := rows.get(video_id):
+                _, uri, modified_at, duration_ms, average_fps = row
+                recipe, segments = standing[video_id]
                 yield FoundVideo(
-                    video_id=video_id,
-                    uri=row.uri,
-                    modified_at=row.modified_at,
-                    duration_seconds=(row.duration_ms or 0) / 1000,
-                    average_fps=row.average_fps or 0.0,
-                    model=standing[video_id].recipe.model,
-                    segments=standing[video_id].segments,
+                    video_id, uri, modified_at, (duration_ms or 0) / 1000, average_fps or 0.0, recipe.model, segments
                 )
 
     @property
