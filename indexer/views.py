@@ -149,7 +149,7 @@ def show_schema(what: str) -> None:
     elif what == "catalog":
         from indexer.catalog.tables import ddl
 
-        sys.stdout.write(ddl("sqlite"))
+        sys.stdout.write(f"{ddl('sqlite')}\n{ddl('postgresql')}")
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
 
