@@ -39,6 +39,8 @@ _HITS_PER_MOMENT = 2
 """Best hits that are looked at first for each moment wanted ..."""
 _GROWTH = 3
 """... and how many times more if they were too few."""
+_GIVE_UP = 18
+"""Best hits for each moment wanted from which it is asked whether to go on, if only some videos are allowed."""
 
 Found = tuple[Moment, FoundVideo]
 
@@ -100,7 +102,7 @@ class Finder:
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
         few_hits = self._hits <= WHOLE
-        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, self._hits)
+        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, min(self._hits, VIDEOS_AT_ONCE))
         in_order = self._moments(_chunks(self._videos.ids(self._connection, sort)))
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
@@ -129,6 +131,8 @@ class Finder:
             best, total = _first(sure, "best", limit)
             if total >= limit:
                 return best, None
+            if self._videos and count >= _GIVE_UP * limit and total * MOST_HITS < limit * count:
+                return None  # at this rate they are too few: the label's hits are in other videos
             count *= _GROWTH
         return None
 
