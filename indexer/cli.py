@@ -162,7 +162,10 @@ def parts(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """List the Parquet files of the index and how many of their rows are live, for reading them with other tools."""
+    """List the Parquet files of the index, for other tools.
+
+    What was indexed again, or is gone, stays in them for a while; -o writes down which videos are live in which file.
+    """
     from indexer import parts_view
 
     parts_view.show_parts(job, output=output, force=force, as_json=as_json)
