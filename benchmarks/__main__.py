@@ -10,7 +10,18 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("preprocessing", "sparse", "models", "side_by_side", "whole_run", "driver", "s3_faults", "similar", "catalog")
+BENCHMARKS = (
+    "preprocessing",
+    "sparse",
+    "models",
+    "side_by_side",
+    "whole_run",
+    "driver",
+    "s3_faults",
+    "similar",
+    "catalog",
+    "listing",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -93,6 +93,7 @@ def search(
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Only moments that score at least this.")] = 0.0,
     under: Annotated[Optional[str], typer.Option(metavar="PREFIX", help="Only videos whose path begins so.")] = None,  # noqa: UP045
     sort: Annotated[Sort, typer.Option(help="By score, by the date of the video, or by its path.")] = "best",
+    semantic: Annotated[str | None, typer.Option(metavar="FOLDER", help="A sentence-embedding model to ask.")] = None,
     limit: Annotated[Optional[int], typer.Option(min=1, help="At most this many moments; 20, with --export 999.")] = None,  # noqa: UP045
     export: Annotated[Optional[str], typer.Option(metavar="FORMAT", help="csv, json, m3u, edl or otio.")] = None,  # noqa: UP045
     output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="Where to export to.")] = None,  # noqa: UP045
@@ -107,8 +108,8 @@ def search(
     from indexer import search_view
 
     code = search_view.show_search(
-        words, job, min_score=min_score, under=under, sort=sort, limit=limit, export=export, output=output, force=force,
-        as_json=as_json,
+        words, job, min_score=min_score, under=under, sort=sort, semantic=semantic, limit=limit, export=export, output=output,
+        force=force, as_json=as_json,
     )  # fmt: skip
     raise typer.Exit(code)
 
@@ -155,6 +156,22 @@ def clip(
 
 
 @app.command()
+def parts(
+    job: JobFile,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="List live videos there.")] = None,  # noqa: UP045
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """List the Parquet files of the index, for other tools.
+
+    What was indexed again, or is gone, stays in them for a while; -o writes down which videos are live in which file.
+    """
+    from indexer import parts_view
+
+    parts_view.show_parts(job, output=output, force=force, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views
@@ -170,6 +187,14 @@ def schema(
     from indexer import views
 
     views.show_schema(what)
+
+
+@app.command()
+def migrate(job: JobFile, as_json: Json = False) -> None:
+    """Bring a catalog that an older version made up to date. A run does so by itself."""
+    from indexer import views
+
+    views.migrate_catalog(job, as_json=as_json)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from indexer.catalog import lookup
 from indexer.catalog.commit import RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
 from indexer.catalog.connect import open_catalog
+from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.config import Job
 from indexer.errors import StopRun
@@ -57,13 +58,12 @@ def make_plan(job: Job, engine: Engine | None, recipe: Recipe, *, retry_failed: 
 
     Raises SourceError if the source cannot be read, or misses more known videos than source.missing_limit allows.
     """
-    known, elsewhere = {}, {}
-    if engine is not None:
-        known = {video.uri: video for video in lookup.known_videos(engine, job.source.uri, recipe.digest)}
-        elsewhere = {video.uri: video for video in lookup.known_elsewhere(engine, job.source.uri, recipe.digest)}
     listed = list_source(job.source, now=time.time(), warn=warn)
-    plan = diff(listed, known, elsewhere=elsewhere, retry_failed=retry_failed)
-    check_missing(plan, len(known), job.source.missing_limit)
+    if engine is None:
+        return diff(((item, None) for item in listed), (), retry_failed=retry_failed)
+    known = KnownVideos(engine, job.source.uri, recipe.digest)
+    plan = diff(known.beside(listed), known.missing(), retry_failed=retry_failed)
+    check_missing(plan, known.count, job.source.missing_limit)
     return plan
 
 

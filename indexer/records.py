@@ -54,6 +54,8 @@ class KnownVideo:
     state: Literal["pending", "indexed", "failed", "skipped"]
     fingerprint: str
     """Of the bytes that this state speaks about."""
+    own: bool = True
+    """Whether the source that is listed owns it: it may miss it. Other sources' videos only save work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from sqlalchemy import Engine
 
-from indexer.config import Job, load_job
 from indexer.console import clock, printable
 from indexer.errors import ConfigError, OutputError, SourceError, VideoError, VideoSkip
-from indexer.storage.address import is_s3
-from indexer.views import complain, current_recipe, make_table, open_index, out, print_json
+from indexer.index import current_recipe, index_of, only_video, uri_prefix
+from indexer.views import complain, make_table, out, print_json
 
 if TYPE_CHECKING:
     from indexer.search import Coverage, SearchResult, Sort
 
 SHOWN, EXPORTED = 20, 999
 """Moments without --limit: on a screen, and for other programs (as many as an EDL holds)."""
-_OFFERED = 5
-"""Videos that are named where a name means several."""
 
 
 def show_search(
@@ -33,6 +29,7 @@ def show_search(
     min_score: float,
     under: str | None,
     sort: Sort,
+    semantic: str | None,
     limit: int | None,
     export: str | None,
     output: Path | None,
@@ -42,12 +39,22 @@ def show_search(
     """`indexer search`. Gives the exit code: 2 for words that mean no label."""
     from indexer.search import search
     from indexer.search.export import export_as
+    from indexer.search.semantic import sentence_model
 
     export, limit = export_form(export, output, limit, force=force, as_json=as_json)
     job, engine = index_of(path)
     began = time.perf_counter()
     prefix = None if under is None else uri_prefix(under)
-    found = search(engine, words, current_recipe(job, engine), min_score=min_score, under=prefix, sort=sort, limit=limit)
+    found = search(
+        engine,
+        words,
+        current_recipe(job, engine),
+        min_score=min_score,
+        under=prefix,
+        sort=sort,
+        limit=limit,
+        semantic=sentence_model(semantic),
+    )
     took_ms = (time.perf_counter() - began) * 1000
     if as_json:
         print_json(found.as_document())
@@ -58,8 +65,7 @@ def show_search(
     if found.labels and not as_json:
         complain(f"{_summary(found, sort)}; {took_ms:.0f} ms")
     elif not as_json:
-        near = ", ".join(repr(name) for name in found.candidates)
-        complain(f"no label is called {found.unknown!r}; nearest: {near or 'none'}")
+        complain(str(found.complaint))
     if not as_json:
         complain(covered(found.coverage))
     return 0 if found.labels else 2
@@ -72,7 +78,7 @@ def cut_clip(span: str, target: Path, *, path: Path | None, copy: bool, force: b
     from indexer.storage.scan import local_path
 
     wanted = parse_span(span)
-    uri = wanted.uri if path is None else only_video(wanted.uri, path)
+    uri = wanted.uri if path is None else only_video(index_of(path)[1], wanted.uri)
     if "://" in uri:
         raise ConfigError(f"{uri}: a clip is cut out of a local file; copy the video to this machine first")
     uri = os.path.abspath(uri)  # noqa: PTH100  as uris are: with the links that it is reached by
@@ -112,46 +118,9 @@ def export_form(
     return export, limit
 
 
-def index_of(path: Path) -> tuple[Job, Engine]:
-    """The job, and its catalog for reading. Raises ConfigError if there is none yet."""
-    job = load_job(path)
-    engine = open_index(job)
-    if engine is None:
-        raise ConfigError(f"there is no index yet: {job.output.catalog} does not exist. First: indexer run {path}")
-    return job, engine
-
-
-def uri_prefix(prefix: str) -> str:
-    """What uris begin with: paths are absolute there, and a folder means what is in it. An s3:// prefix is one already."""
-    if is_s3(prefix):
-        return prefix
-    path = os.path.abspath(prefix)  # noqa: PTH100  uris keep the links that they were listed with
-    if not _is_text(path):
-        raise ConfigError(f"--under: {printable(prefix)} is not UTF-8; give the folder above it")
-    return f"{path}/" if prefix.endswith("/") or Path(path).is_dir() else path
-
-
 def _is_text(path: str) -> bool:
     """Whether it is UTF-8: Python keeps other bytes of a path as half characters."""
     return path.encode(errors="ignore").decode() == path
-
-
-def only_video(name: str, path: Path) -> str:
-    """The uri of the one video of the index that has this name, or this end of a path. Raises ConfigError."""
-    from indexer.catalog.connect import reading
-    from indexer.search.videos import uris_named
-
-    _, engine = index_of(path)
-    with reading(engine) as connection:
-        uris = uris_named(connection, name, limit=_OFFERED + 1)
-    if len(uris) == 1:
-        return uris[0]
-    if name in uris:
-        return name
-    if not uris:
-        raise ConfigError(f"no video of the index is called {name!r}")
-    more = ", ..." if len(uris) > _OFFERED else ""
-    raise ConfigError(f"{name!r} may be any of {', '.join(map(printable, uris[:_OFFERED]))}{more}; write more of its path")
 
 
 def check_target(target: Path, *, force: bool, source: str | None = None) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Engine
 
 from indexer.catalog import lookup
 from indexer.catalog.connect import open_catalog
-from indexer.config import Job, load_job
+from indexer.catalog.migrate import HEAD
+from indexer.catalog.refusals import shown
+from indexer.config import load_job
 from indexer.console import clock, printable
-from indexer.errors import VIDEO_ERRORS, ConfigError, WeightsError
+from indexer.errors import VIDEO_ERRORS, ConfigError
+from indexer.index import current_recipe, open_index
 from indexer.recipe import make_recipe
 
 RUNS_SHOWN = 10
@@ -147,21 +149,22 @@ def show_schema(what: str) -> None:
     elif what == "catalog":
         from indexer.catalog.tables import ddl
 
-        sys.stdout.write(ddl("sqlite"))
+        sys.stdout.write(f"{ddl('sqlite')}\n{ddl('postgresql')}")
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
 
 
-def open_index(job: Job) -> Engine | None:
-    return open_catalog(job.output.catalog, create=False, read_only=True)
-
-
-def current_recipe(job: Job, engine: Engine) -> str | None:
-    """The digest of the job's recipe. Without its weights, that of its last run: an index outlives its model."""
-    try:
-        return make_recipe(job).digest
-    except WeightsError:
-        return next((past.recipe_digest for past in lookup.runs(engine, 1000) if past.job == job.name), None)
+def migrate_catalog(path: Path, *, as_json: bool) -> None:
+    """`indexer migrate`: opening it for writing is all that it takes. Raises ConfigError if there is none yet."""
+    job = load_job(path)
+    engine = open_catalog(job.output.catalog, create=False)
+    if engine is None:
+        raise ConfigError(f"there is no index yet: {shown(job.output.catalog)} does not exist. First: indexer run {path}")
+    engine.dispose()
+    if as_json:
+        print_json({"catalog": shown(job.output.catalog), "schema": HEAD})
+    else:
+        complain(f"{shown(job.output.catalog)} has schema {HEAD}, the newest that this version knows")
 
 
 def _runs_table(past: list[lookup.RunRow]) -> Table:

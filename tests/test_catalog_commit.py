@@ -26,14 +26,12 @@ from indexer.catalog.lookup import (
     Totals,
     failures,
     find_recipe,
-    known_elsewhere,
-    known_videos,
     label_names,
     runs,
     totals,
 )
 from indexer.errors import ConfigError
-from indexer.records import IndexedVideo, KnownVideo, Outcome, Part, Skipped
+from indexer.records import IndexedVideo, Outcome, Part, Skipped
 from indexer.storage import open_storage
 from indexer.write.parquet import write_part
 from tests.catalogs import (
@@ -238,35 +236,6 @@ def test_empty_calls_do_nothing(engine: Engine) -> None:
 
 
 # Looking things up
-
-
-def test_known_videos_are_those_of_the_source_under_the_recipe(engine: Engine) -> None:
-    index(
-        engine, indexed("a", "1", ("yoga", 0.5)), failed("b"), Skipped(video("c"), "no_video"), Skipped(video("d"), "too_new")
-    )
-    index(engine, failed("else"), source="/other")
-    claim(engine, start(engine), "/archive", [video("a", "2"), video("new")])
-    index(engine, failed("gone"))
-    mark_gone(engine, start(engine), ["/archive/gone"])
-    known = {(known.uri, known.state, known.fingerprint) for known in known_videos(engine, "/archive", "aa" * 32)}
-    assert known == {
-        ("/archive/a", "pending", "2"),
-        ("/archive/b", "failed", "1"),
-        ("/archive/c", "skipped", "1"),
-        ("/archive/d", "pending", "1"),  # old enough next time, with the same bytes
-        ("/archive/new", "pending", "1"),
-    }
-    assert {known.state for known in known_videos(engine, "/archive", "bb" * 32)} == {"pending"}
-    assert {known.state for known in known_videos(engine, "/archive", "never used")} == {"pending"}
-
-
-def test_what_another_source_indexed_need_not_be_done_again(engine: Engine) -> None:
-    index(engine, indexed("2024/a", "1", ("yoga", 0.5)), failed("2024/b"), source="/archive/2024")
-    assert list(known_videos(engine, "/archive", "aa" * 32)) == []
-    assert list(known_elsewhere(engine, "/archive", "aa" * 32)) == [KnownVideo("/archive/2024/a", "indexed", "1")]
-    adopt(engine, start(engine), "/archive", ["/archive/2024/a"])
-    assert list(known_elsewhere(engine, "/archive", "aa" * 32)) == []
-    assert list(known_videos(engine, "/archive", "aa" * 32)) == [KnownVideo("/archive/2024/a", "indexed", "1")]
 
 
 def test_runs_are_listed_newest_first(engine: Engine) -> None:

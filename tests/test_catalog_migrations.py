@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,10 @@ from sqlalchemy import Engine, create_engine, inspect
 
 from indexer.catalog import migrate
 from indexer.catalog.connect import open_catalog
-from indexer.errors import DatabaseError
+from indexer.errors import ConfigError, DatabaseError
+from indexer.index import Index
+from indexer.views import migrate_catalog
+from tests.archives import Archive
 from tests.catalogs import index, indexed, shown
 from tests.dump import assert_sound, canonical_dump
 from tests.postgres import Postgres
@@ -114,6 +118,25 @@ def test_a_catalog_of_every_release_opens_and_says_the_same(
     assert_sound(old)
     old.dispose()
     fresh.dispose()
+
+
+@pytest.mark.parametrize("revision", RELEASED[:1])
+def test_who_reads_an_old_catalog_is_told_how_to_migrate_it(
+    load: Callable[[str], str], revision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Archive(tmp_path).write_job(output={"catalog": load(revision)})
+    with pytest.raises(DatabaseError, match=rf"has the old schema {revision}\. Run `indexer migrate JOB` once\.$"):
+        Index.open(path)
+    migrate_catalog(path, as_json=True)
+    assert json.loads(capsys.readouterr().out)["schema"] == migrate.HEAD
+    Index.open(path).close()
+
+
+def test_there_must_be_a_catalog_to_migrate(tmp_path: Path) -> None:
+    path = Archive(tmp_path).write_job()
+    with pytest.raises(ConfigError, match=r"^there is no index yet: .*catalog\.db does not exist\. First: indexer run"):
+        migrate_catalog(path, as_json=False)
+    assert not (tmp_path / "index").exists()
 
 
 @pytest.fixture

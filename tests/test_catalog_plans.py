@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
+from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import failures
 from indexer.records import Failure, IndexedVideo, MediaInfo, Recipe, Segment, Video
@@ -100,11 +101,12 @@ def _of_postgresql(plan: Sequence[str], tables: dict[str, str]) -> Iterator[str]
 
 
 def _way(table: str, index: str, columns: Sequence[str]) -> str:
-    if columns:
+    if columns and index != "ix_hit_strong":  # whose order is what it is for
         return f"{table} by {', '.join(dict.fromkeys(columns))}"
     return f"{table} along {index}" if index else f"{table} as a whole"
 
 
+STRONG_HITS = "hit along ix_hit_strong"
 IN_ANY_SEARCH = {"hit by recipe_id, label_id, video_id", "result by recipe_id", "result by video_id, recipe_id", "video by id"}
 
 
@@ -121,7 +123,9 @@ def test_searches_find_their_rows_by_indexes(engine: Engine, run: RunRef, monkey
     monkeypatch.setattr(find, "WHOLE", 100)  # then many hits are too many to be read at once
     assert of(common, sort="newest") == IN_ANY_SEARCH | {"video along ix_video_modified_at"}
     assert of(common, sort="video") == IN_ANY_SEARCH | {"video along uq_video_uri", counting}
-    assert of(common, min_score=0.5) == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
+    assert of(common) == IN_ANY_SEARCH | {STRONG_HITS, counting}
+    assert of(common, min_score=0.5) == IN_ANY_SEARCH | {STRONG_HITS, counting}
+    assert of('label:"action 1" label:"action 2"') == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
 
 
 def test_a_run_finds_its_rows_by_indexes(engine: Engine, run: RunRef) -> None:
@@ -131,6 +135,13 @@ def test_a_run_finds_its_rows_by_indexes(engine: Engine, run: RunRef) -> None:
     changing = {"hit by recipe_id, label_id, video_id", "result by video_id, recipe_id", "result by part_id", "video by id"}
     assert ways(engine, lambda: commit(engine, run, a_part(again), again)) == locking | changing
     assert ways(engine, lambda: mark_gone(engine, run, [one.video.uri for one in again])) == locking | changing
+
+
+def test_known_videos_are_looked_up_by_their_uris(engine: Engine, run: RunRef) -> None:
+    known = KnownVideos(engine, "/srv", RECIPE.digest)
+    listed = [tape(number).video for number in range(10)]
+    assert ways(engine, lambda: list(known.beside(listed))) == {"video by uri", "result by video_id, recipe_id"}
+    assert ways(engine, lambda: list(known.missing())) == {"video by id"}
 
 
 def test_failures_are_found_by_an_index(engine: Engine, run: RunRef) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,20 @@ def knowing(**states: str) -> dict[str, KnownVideo]:
         uri = f"/a/{name.replace('__', '/')}"
         known[uri] = KnownVideo(uri, state, fingerprint if space else "1")
     return known
+
+
+def compare(
+    listed: Iterable[Listed],
+    known: dict[str, KnownVideo],
+    *,
+    elsewhere: dict[str, KnownVideo] | None = None,
+    retry_failed: bool = False,
+) -> Plan:
+    """Diff a listing with what the catalog knows, all of it: `elsewhere` is what other sources own."""
+    items = list(listed)
+    others = {uri: replace(video, own=False) for uri, video in (elsewhere or {}).items()}
+    pairs = [(item, known.get(uri_of(item)) or others.get(uri_of(item))) for item in items]
+    return diff(pairs, known.keys() - {uri_of(item) for item in items}, retry_failed=retry_failed)
 
 
 def buckets(plan: Plan) -> dict[str, object]:
@@ -89,7 +104,7 @@ def buckets(plan: Plan) -> dict[str, object]:
     ],
 )
 def test_one_video(listed: Listed, known: dict[str, str], expected: dict[str, object]) -> None:
-    plan = diff([listed], knowing(**known), retry_failed=False)
+    plan = compare([listed], knowing(**known))
     assert buckets(plan) == expected
     assert plan.found == 1
 
@@ -97,19 +112,19 @@ def test_one_video(listed: Listed, known: dict[str, str], expected: dict[str, ob
 def test_failures_are_tried_again_on_request_only() -> None:
     listed = [video("a"), video("b"), video("c", "2")]
     known = knowing(a="failed", b="indexed", c="failed")
-    assert buckets(diff(listed, known, retry_failed=True)) == {"changed": ["c"], "retry": ["a"], "unchanged": 1}
-    assert buckets(diff(listed, known, retry_failed=False)) == {"changed": ["c"], "failed": ["a"], "unchanged": 1}
+    assert buckets(compare(listed, known, retry_failed=True)) == {"changed": ["c"], "retry": ["a"], "unchanged": 1}
+    assert buckets(compare(listed, known)) == {"changed": ["c"], "failed": ["a"], "unchanged": 1}
 
 
 def test_work_is_new_then_changed_then_retry() -> None:
-    plan = diff([video("a"), video("b"), video("c")], knowing(a="failed", b="indexed 0"), retry_failed=True)
+    plan = compare([video("a"), video("b"), video("c")], knowing(a="failed", b="indexed 0"), retry_failed=True)
     assert plan.work == (video("c"), video("b"), video("a"))
 
 
 def test_videos_of_other_sources_save_work_and_are_never_gone() -> None:
     listed = [video("a"), video("b", "2"), video("c")]
     elsewhere = knowing(a="indexed", b="indexed", z="indexed")
-    plan = diff(listed, knowing(c="indexed"), elsewhere=elsewhere, retry_failed=False)
+    plan = compare(listed, knowing(c="indexed"), elsewhere=elsewhere)
     assert buckets(plan) == {"changed": ["b"], "unchanged": 2, "adopted": ["a"]}
     check_missing(plan, known_count=1, missing_limit=0.0)
 
@@ -133,7 +148,7 @@ def test_videos_of_other_sources_save_work_and_are_never_gone() -> None:
 )
 def test_too_much_missing_at_once(left: int, known_count: int, limit: float, refused: bool) -> None:
     known = knowing(**{f"v{n}": "indexed" for n in range(known_count)})
-    plan = diff([video(f"v{n}") for n in range(left)], known, retry_failed=False)
+    plan = compare([video(f"v{n}") for n in range(left)], known)
     assert len(plan.gone) == known_count - left
     if refused:
         with pytest.raises(SourceError):
@@ -145,20 +160,20 @@ def test_too_much_missing_at_once(left: int, known_count: int, limit: float, ref
 def test_the_sentences() -> None:
     known = knowing(a="indexed", b="indexed", c="indexed")
     with pytest.raises(SourceError) as error:
-        check_missing(diff([video("a")], known, retry_failed=False), 3, 0.2)
+        check_missing(compare([video("a")], known), 3, 0.2)
     assert str(error.value) == (
         "2 of 3 known videos are no longer in the source, more than source.missing_limit (20%) allows. Mount the missing disk;"
         " or, if they were deleted or excluded on purpose, raise source.missing_limit. Nothing was marked gone."
     )
     with pytest.raises(SourceError) as error:
-        check_missing(diff([], known, retry_failed=False), 3, 1.0)
+        check_missing(compare([], known), 3, 1.0)
     assert str(error.value) == (
         "The source is empty, but 3 of its videos are known. Mount its disk, or correct source.uri. Nothing was marked gone."
     )
 
 
 def test_a_source_of_which_nothing_can_be_read_is_not_empty() -> None:
-    plan = diff([unseen("x/")], knowing(x__1="indexed", x__2="indexed"), retry_failed=False)
+    plan = compare([unseen("x/")], knowing(x__1="indexed", x__2="indexed"))
     assert plan.gone == ()
     check_missing(plan, known_count=2, missing_limit=0.0)
 
@@ -193,7 +208,7 @@ def named(plan: Plan) -> list[str]:
 def test_every_listed_video_is_in_exactly_one_bucket(
     listed: list[Listed], known: dict[str, KnownVideo], elsewhere: dict[str, KnownVideo], retry_failed: bool
 ) -> None:
-    plan = diff(iter(listed), known, elsewhere=elsewhere, retry_failed=retry_failed)
+    plan = compare(listed, known, elsewhere=elsewhere, retry_failed=retry_failed)
     uris = {uri_of(item) for item in listed}
     assert len(named(plan)) == len(set(named(plan)))
     assert set(named(plan)) <= uris
@@ -214,13 +229,13 @@ def test_every_listed_video_is_in_exactly_one_bucket(
 def test_a_finished_run_leaves_nothing_to_do(
     listed: list[Listed], known: dict[str, KnownVideo], retry_failed: bool, data: st.DataObject
 ) -> None:
-    plan = diff(listed, known, retry_failed=retry_failed)
+    plan = compare(listed, known, retry_failed=retry_failed)
     ends = {v.uri: KnownVideo(v.uri, data.draw(STATES.filter("pending".__ne__)), v.fingerprint) for v in plan.work}
     for item in plan.news:
         state = "skipped" if isinstance(item, Skipped) else "failed"
         ends[uri_of(item)] = KnownVideo(uri_of(item), state, item.video.fingerprint)
     after = {uri: k for uri, k in known.items() if uri not in plan.gone} | ends
-    again = diff(listed, after, retry_failed=False)
+    again = compare(listed, after)
     assert again.work == ()
     assert again.news == ()
     assert again.gone == ()

@@ -423,21 +423,32 @@ def archives(draw: st.DrawFn) -> list[IndexedVideo]:
 @given(
     archives(),
     st.sampled_from(
-        ["label:yoga", "label:yoga label:archery", "label:yoga near:10s label:archery", 'label:yoga -label:"petting cat"']
+        [
+            "label:yoga",
+            "label:yoga path:a.mp4",
+            "label:yoga label:archery",
+            "label:yoga near:10s label:archery",
+            'label:yoga -label:"petting cat"',
+        ]
     ),
     st.sampled_from(["best", "newest", "video"]),
     st.integers(1, 5),
     st.sampled_from([0, 1, 2, 4, 8, 40]),
+    st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
 def test_the_way_of_reading_changes_no_answer(
-    videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int
+    videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int, hasty: bool
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         engine = open_catalog(f"sqlite:///{folder}/catalog.db", create=True)
         store(engine, A, *videos)
         everything = search(engine, query, A.digest, sort=sort, limit=1000)
         patch.setattr(find, "WHOLE", whole)
+        if hasty:  # few videos are many, and a few of the best hits are enough to give up
+            patch.setattr(find, "VIDEOS_AT_ONCE", 1)
+            patch.setattr(find, "MOST_HITS", 1)
+            patch.setattr(find, "_GIVE_UP", 0)
         result = search(engine, query, A.digest, sort=sort, limit=limit)
         engine.dispose()
     assert [m.score for m in result.moments] == [m.score for m in everything.moments][:limit]

@@ -1,24 +1,17 @@
-"""What the catalog knows: for the plan of a run, and for `status` and `failures`. Nothing here writes."""
+"""What the catalog knows of recipes, runs and failures, for `status` and its like. Nothing here writes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from sys import intern
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, case, func, select
+from sqlalchemy import Engine, and_, case, func, select
 
 from indexer.catalog.connect import reading
 from indexer.catalog.lease import held_tokens
 from indexer.catalog.tables import label, part, recipe, result, run, video
-from indexer.records import KnownVideo
-
-_ROWS_AT_ONCE = 10_000
-
-_PASSING_SKIPS = ("too_new", "gone")
-"""Skip reasons that time cures while the bytes stay the same: such a video is to be looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +67,6 @@ def label_names(engine: Engine, recipe_id: int) -> dict[int, str]:
     statement = select(label.c.id, label.c.name).join(recipe, recipe.c.label_set == label.c.label_set)
     with reading(engine) as connection:
         return {row.id: row.name for row in connection.execute(statement.where(recipe.c.id == recipe_id))}
-
-
-def known_videos(engine: Engine, source: str, recipe_digest: str) -> Iterator[KnownVideo]:
-    """The videos that `source` owns and that are not gone, in no order.
-
-    The state is that under this recipe. It is pending also if the video has no result under it, or was skipped for a reason
-    that passes by itself.
-    """
-    yield from _known(engine, recipe_digest, video.c.source == source)
-
-
-def known_elsewhere(engine: Engine, source: str, recipe_digest: str) -> Iterator[KnownVideo]:
-    """The videos that other sources own and that are indexed under this recipe, in no order.
-
-    What a new listing shares with an older one (a wider folder, another manifest) is found here, need not be indexed again,
-    and changes its owner by `commit.adopt`. Such videos being absent from a listing means nothing.
-    """
-    yield from _known(engine, recipe_digest, video.c.source != source, result.c.state == "indexed")
 
 
 def runs(engine: Engine, limit: int) -> list[RunRow]:
@@ -151,21 +126,3 @@ def totals(engine: Engine, recipe_id: int) -> Totals:
         parts=parts,
         part_bytes=int(part_bytes or 0),
     )
-
-
-def _known(engine: Engine, recipe_digest: str, *conditions: ColumnElement[bool]) -> Iterator[KnownVideo]:
-    recipe_id = find_recipe(engine, recipe_digest)
-    passing = and_(result.c.state == "skipped", result.c.code.in_(_PASSING_SKIPS))
-    statement = (
-        select(
-            video.c.uri,
-            case((passing, "pending"), else_=func.coalesce(result.c.state, "pending")),
-            func.coalesce(result.c.fingerprint, video.c.fingerprint),
-        )
-        .outerjoin_from(video, result, and_(result.c.video_id == video.c.id, result.c.recipe_id == recipe_id))
-        .where(video.c.gone_at.is_(None), *conditions)
-    )
-    with reading(engine) as connection:
-        for uri, state, fingerprint in connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE}):
-            same: Any = intern(state)  # a run holds millions of them
-            yield KnownVideo(uri, same, fingerprint)

@@ -174,6 +174,16 @@ Index(
     unique=True,
     postgresql_include=["end_ms", "score"],
 ).ddl_if(dialect="postgresql")
+_strong = hit.c.score >= 5000
+Index(  # the best ones of a common label, in order; of all hits it would take two thirds as much as they do
+    "ix_hit_strong",
+    hit.c.recipe_id,
+    hit.c.label_id,
+    hit.c.score.desc(),
+    hit.c.video_id,
+    sqlite_where=_strong,
+    postgresql_where=_strong,
+)
 
 label_stat = Table(
     "label_stat",

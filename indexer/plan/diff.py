@@ -12,7 +12,7 @@ What the listing itself skipped, or could not see, is that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from indexer.errors import SourceError
@@ -60,18 +60,13 @@ class Plan:
 
 
 def diff(
-    listed: Iterable[Video | Skipped | Failure],
-    known: Mapping[str, KnownVideo],
-    *,
-    elsewhere: Mapping[str, KnownVideo] | None = None,
-    retry_failed: bool,
+    listed: Iterable[tuple[Video | Skipped | Failure, KnownVideo | None]], missing: Iterable[str], *, retry_failed: bool
 ) -> Plan:
-    """Compare a listing, in which each uri comes once, with the videos that its source owns in the catalog, by uri.
+    """Compare a listing, in which each uri comes once, with what is known of each: by its own source, or indexed by another.
 
-    `elsewhere` are videos that other sources own: they save work where they are listed too, and are never gone. Below a
-    folder that could not be read nothing is gone. What has results for its bytes is unchanged, however young it is.
+    `missing` are the videos that its source owns and that were not listed; they are asked for at the end. Below a folder
+    that could not be read nothing is gone. What has results for its bytes is unchanged, however young it is.
     """
-    elsewhere = elsewhere or {}
     new: list[Video] = []
     changed: list[Video] = []
     retry: list[Video] = []
@@ -81,11 +76,8 @@ def diff(
     adopted: list[str] = []
     news: list[Skipped | Failure] = []
     unchanged = known_skips = 0
-    missing = set(known)
-    for item in listed:
+    for item, before in listed:
         video = item if isinstance(item, Video) else item.video
-        missing.discard(video.uri)
-        before = known.get(video.uri) or elsewhere.get(video.uri)
         is_same = before is not None and before.fingerprint == video.fingerprint
         is_indexed = is_same and before is not None and before.state == "indexed"
         if isinstance(item, Failure):
@@ -104,7 +96,7 @@ def diff(
             changed.append(video)
         elif is_indexed:
             unchanged += 1
-            if video.uri not in known:
+            if not before.own:
                 adopted.append(video.uri)
         elif before.state == "skipped":
             known_skips += 1

@@ -16,6 +16,7 @@ from indexer.search.parse import parse
 from indexer.search.query import Action, Limit
 from indexer.search.recipes import searched_recipes
 from indexer.search.resolve import Resolution, resolve, resolve_name
+from indexer.search.semantic import SentenceModel
 from indexer.search.videos import Coverage, FoundVideo, Sort, VideoFilter, coverage
 
 
@@ -37,6 +38,14 @@ class SearchResult:
     coverage: Coverage
     videos: dict[str, FoundVideo]
     """By uri: the videos of the moments."""
+
+    @property
+    def complaint(self) -> str | None:
+        """A sentence that says why nothing was searched; None if all was understood."""
+        if self.unknown is None:
+            return None
+        near = ", ".join(repr(name) for name in self.candidates)
+        return f"no label is called {self.unknown!r}; nearest: {near or 'none'}"
 
     def as_document(self) -> dict[str, Any]:
         """For JSON: what `search --json` prints."""
@@ -70,20 +79,21 @@ def search(
     under: str | None = None,
     sort: Sort = "best",
     limit: int = 20,
+    semantic: SentenceModel | None = None,
 ) -> SearchResult:
     """The first `limit` moments, at least one, that answer `query`, in the results of this recipe.
 
     A video that has no results under it (yet) shows those of the recipe that it was indexed with last. `min_score` is 0 to 1;
     like score: in the query, it also shapes the moments, as segments below it do not count. `under` is what the uri begins
-    with. Raises QueryError if the query cannot be read.
+    with. `semantic` is asked about words that nothing else knows. Raises QueryError if the query cannot be read.
     """
     asked = parse(query)
     with reading(engine) as connection:
         recipes = searched_recipes(connection, recipe_digest, asked.model)
         covered = coverage(connection, recipes)
         names = sorted({name for recipe in recipes for name in recipe.label_ids})
-        action = _meanings(asked.action, names)
-        second = _meanings(asked.near.action, names) if asked.near else []
+        action = _meanings(asked.action, names, semantic)
+        second = _meanings(asked.near.action, names, semantic) if asked.near else []
         left_out = [resolve_name(label, names) for label in asked.without]
         if lost := next((meaning for meaning in (*action, *second, *left_out) if not meaning.labels), None):
             return SearchResult(query, (), lost.candidates, lost.words, (), 0, covered, {})
@@ -113,8 +123,8 @@ def search(
     )
 
 
-def _meanings(action: Action, names: Sequence[str]) -> list[Resolution]:
-    of_words = [resolve(" ".join(action.words), names)] if action.words else []
+def _meanings(action: Action, names: Sequence[str], semantic: SentenceModel | None) -> list[Resolution]:
+    of_words = [resolve(" ".join(action.words), names, semantic)] if action.words else []
     return of_words + [resolve_name(label, names) for label in action.labels]
 
 

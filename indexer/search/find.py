@@ -22,13 +22,25 @@ from indexer.search.query import Limit
 from indexer.search.recipes import SearchedRecipe, Standing, standing_results
 from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter
 
-WHOLE = 30_000
-"""Hits that are read at once without much ado: a fifth of a second."""
+WHOLE = 5_000
+"""Hits that are read at once without much ado: a tenth of a second. Moments of rarer labels are all counted."""
+MOST_HITS = 30_000
+"""Best hits of a common label that are looked through before all its videos are."""
+_PORTION = 30_000
+"""Segments of the videos whose hits are held at a time."""
 SEEN = 0.1
 """Score from which a label that is left out counts as seen: the index knows traces of many labels everywhere."""
 
-_GROWTH = 8
-"""Best hits that are looked at for each moment wanted; and how many times more if they were too few."""
+STRONG = 5000
+"""Score, in ten-thousandths, from which the hits of each label are in an index by score."""
+
+_FEW_VIDEOS = 16
+_HITS_PER_MOMENT = 2
+"""Best hits that are looked at first for each moment wanted ..."""
+_GROWTH = 3
+"""... and how many times more if they were too few."""
+_GIVE_UP = 18
+"""Best hits for each moment wanted from which it is asked whether to go on, if only some videos are allowed."""
 
 Found = tuple[Moment, FoundVideo]
 
@@ -36,15 +48,16 @@ _COUNT = text(
     "SELECT coalesce(sum(n), 0) FROM label_stat WHERE recipe_id = :recipe_id AND label_id IN :labels AND bucket >= :bucket"
 ).bindparams(bindparam("labels", expanding=True))
 
-_BEST_HITS = text(
-    "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id IN :labels AND score >= :score"
-    " ORDER BY score DESC, video_id LIMIT :count"
-).bindparams(bindparam("labels", expanding=True))
+_BEST_HITS = "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id = :label_id AND score >= :score"
+_IN_ORDER = " ORDER BY score DESC, video_id LIMIT :count"
+_ANY_HITS = text(_BEST_HITS + _IN_ORDER)
+# Not a parameter: whoever reads an index of some rows must say that no others are asked for.
+_STRONG_HITS = text(f"{_BEST_HITS} AND score >= {STRONG}{_IN_ORDER}")
 
-# With the labels and the videos named, these are look-ups by key.
+# With the labels and the videos named, these are look-ups by key. The plus keeps planners away from the index by score.
 _HITS = text(
     "SELECT video_id, start_ms, end_ms, score, label_id FROM hit"
-    " WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos AND score >= :score"
+    " WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos AND +score >= :score"
 ).bindparams(bindparam("labels", expanding=True), bindparam("videos", expanding=True))
 
 
@@ -84,17 +97,18 @@ class Finder:
         self._videos = videos
         self._question = question
         # The rarer action leads.
-        self._hits, self._leading = min((self._count(labels), labels) for labels in question.actions)
+        self._hits, self._leading = min((self._count(labels, question.least_score), labels) for labels in question.actions)
 
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
         few_hits = self._hits <= WHOLE
-        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, self._hits)
-        in_order = self._moments(self._videos.ids(self._connection, sort))
+        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, min(self._hits, VIDEOS_AT_ONCE))
+        in_order = self._moments(_chunks(self._videos.ids(self._connection, sort)))
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
         if few_hits:
-            return _first(self._moments(_chunks(self._best_hits(self._hits))), sort, limit)
+            ids = _videos_of(self._best_hits(self._hits))
+            return _first(self._moments(_chunks(ids, first=VIDEOS_AT_ONCE)), sort, limit)
         if sort == "best":
             return self._best(limit) or _first(in_order, sort, limit)
         some = list(islice(in_order, limit + 1))
@@ -102,23 +116,29 @@ class Finder:
 
     def _best(self, limit: int) -> tuple[list[Found], int | None] | None:
         """The best moments, if some of the best hits are enough to know; else None."""
-        count = _GROWTH * limit
-        while count <= max(WHOLE, _GROWTH**2 * limit):
+        found: list[Found] = []
+        done: set[int] = set()
+        count = _HITS_PER_MOMENT * limit
+        while count <= max(MOST_HITS, _GROWTH * _HITS_PER_MOMENT * limit):
             hits = self._best_hits(count)
-            moments = self._moments(_chunks(hits))
+            new = [video_id for video_id in _videos_of(hits) if video_id not in done]
+            found += self._moments(_chunks(iter(new)))
+            done.update(new)
             if len(hits) < count:
-                return _first(moments, "best", limit)
+                return _first(found, "best", limit)
             # What has no hit among these comes after the last of them.
-            sure = (found for found in moments if (-round(10_000 * found[0].score), found[1].video_id) < hits[-1])
+            sure = (one for one in found if (-round(10_000 * one[0].score), one[1].video_id) < hits[-1])
             best, total = _first(sure, "best", limit)
             if total >= limit:
                 return best, None
+            if self._videos and count >= _GIVE_UP * limit and total * MOST_HITS < limit * count:
+                return None  # at this rate they are too few: the label's hits are in other videos
             count *= _GROWTH
         return None
 
-    def _count(self, labels: tuple[str, ...]) -> int:
+    def _count(self, labels: tuple[str, ...], least_score: int) -> int:
         """How many hits these labels have, or a few more: they are counted by tenths of the score."""
-        bucket = min(self._question.least_score // 1000, 9)
+        bucket = min(least_score // 1000, 9)
         count = 0
         for recipe in self._recipes:
             values = {"recipe_id": recipe.recipe_id, "labels": _ids(recipe, labels), "bucket": bucket}
@@ -127,11 +147,15 @@ class Finder:
 
     def _best_hits(self, count: int) -> list[tuple[int, int]]:
         """The best hits of the leading action, as (-score, video id), in this order; those of old results among them."""
+        least = self._question.least_score
+        enough = least >= STRONG or self._count(self._leading, STRONG) >= count
+        statement = _STRONG_HITS if enough else _ANY_HITS
         streams = []
         for recipe in self._recipes:
-            values = {"recipe_id": recipe.recipe_id, "labels": _ids(recipe, self._leading), "count": count}
-            rows = self._connection.execute(_BEST_HITS, values | {"score": self._question.least_score}).all()
-            streams.append([(-score, video_id) for score, video_id in rows])
+            for label_id in _ids(recipe, self._leading):
+                values = {"recipe_id": recipe.recipe_id, "label_id": label_id, "score": least, "count": count}
+                rows = self._connection.execute(statement, values).all()
+                streams.append([(-score, video_id) for score, video_id in rows])
         return list(islice(heapq.merge(*streams), count))
 
     def _moments(self, chunks: Iterable[Sequence[int]]) -> Iterator[Found]:
@@ -192,19 +216,25 @@ def _ids(recipe: SearchedRecipe, labels: Iterable[str]) -> list[int]:
     return [recipe.label_ids[label] for label in labels if label in recipe.label_ids]
 
 
-def _chunks(hits: Iterable[tuple[int, int]]) -> Iterator[Sequence[int]]:
+def _videos_of(hits: Iterable[tuple[int, int]]) -> Iterator[int]:
     """The ids of the videos of these hits, each once."""
-    ids = iter(dict.fromkeys(video_id for _, video_id in hits))
-    while chunk := list(islice(ids, VIDEOS_AT_ONCE)):
+    return iter(dict.fromkeys(video_id for _, video_id in hits))
+
+
+def _chunks(ids: Iterator[int], *, first: int = _FEW_VIDEOS) -> Iterator[Sequence[int]]:
+    """Few at first, as the first moments are often enough, then more and more."""
+    size = first
+    while chunk := list(islice(ids, size)):
         yield chunk
+        size = min(2 * size, VIDEOS_AT_ONCE)
 
 
 def _portions(videos: Iterable[FoundVideo]) -> Iterator[list[FoundVideo]]:
-    """As many videos at a time as have at most WHOLE segments; one at least."""
+    """As many videos at a time as have at most _PORTION segments; one at least."""
     portion: list[FoundVideo] = []
     segments = 0
     for video in videos:
-        if portion and segments + video.segments > WHOLE:
+        if portion and segments + video.segments > _PORTION:
             yield portion
             portion, segments = [], 0
         portion.append(video)

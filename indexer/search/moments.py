@@ -13,6 +13,7 @@ All of it is arithmetic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 
@@ -24,6 +25,9 @@ class Hit(NamedTuple):
     score: int
     """In ten-thousandths."""
     label: str
+
+
+_END, _SCORE = itemgetter(1), itemgetter(2)  # of a Hit: there are millions of them
 
 
 class Moment(NamedTuple):
@@ -50,7 +54,8 @@ def merge(uri: str, hits: Sequence[Hit], *, segment_ms: int) -> Iterator[Moment]
         if group and hit.start_ms - end > segment_ms:
             yield _joined(uri, group)
             group = []
-        end = max(end, hit.end_ms)
+        if hit.end_ms > end:
+            end = hit.end_ms
         group.append(hit)
     if group:
         yield _joined(uri, group)
@@ -79,15 +84,16 @@ def overlaps(moment: Moment, others: Iterable[Moment]) -> bool:
 
 
 def _joined(uri: str, hits: Sequence[Hit]) -> Moment:
-    best = max(hits, key=lambda hit: hit.score)
+    best = max(hits, key=_SCORE)
     of_segment: dict[int, int] = {}
-    for hit in hits:
-        of_segment[hit.start_ms] = max(hit.score, of_segment.get(hit.start_ms, 0))
+    for start_ms, _, score, _ in hits:
+        if score >= of_segment.get(start_ms, 0):
+            of_segment[start_ms] = score
     return Moment(
         uri=uri,
         label=best.label,
         start_seconds=hits[0].start_ms / 1000,
-        end_seconds=max(hit.end_ms for hit in hits) / 1000,
+        end_seconds=max(map(_END, hits)) / 1000,
         score=best.score / 10_000,
         mean_score=sum(of_segment.values()) / (10_000 * len(of_segment)),
         segments=len(of_segment),

@@ -78,5 +78,6 @@ def standing_results(
     by_id = {recipe.recipe_id: recipe for recipe in recipes}
     rows = connection.execute(_LIVE, {"videos": video_ids, "recipes": list(by_id)}).all()
     # The own recipe wins, else the later commit, which has the higher part: the last one entered stays.
-    rows = sorted(rows, key=lambda row: (by_id[row.recipe_id].own, row.part_id))
-    return {row.video_id: Standing(by_id[row.recipe_id], row.segments) for row in rows}
+    if len(recipes) > 1:
+        rows = sorted(rows, key=lambda row: (by_id[row.recipe_id].own, row.part_id))
+    return {video_id: Standing(by_id[recipe_id], segments) for video_id, recipe_id, _, segments in rows}

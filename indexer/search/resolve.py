@@ -7,13 +7,14 @@ An exact name is that label. Else the words are compared with the names and with
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from rapidfuzz import fuzz, process
 
 from indexer.search.phrases import PhraseIndex
+from indexer.search.semantic import Phrases, SentenceModel
 from indexer.search.synonyms import kinetics_synonyms
 
 CANDIDATES = 5
@@ -32,6 +33,8 @@ _NEAR = 70.0
 """Of 100. Names less like the query than this have only letters in common with it (hello world, chopping wood: 50)."""
 _BEHIND = 15.0
 """How much less like the query than the nearest name a candidate may be (swimming: not also trimming trees)."""
+_ALIKE, _SOMEWHAT_ALIKE = 0.5, 0.3
+"""Cosine of sentence embeddings from which the words mean a label, and from which it is offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +48,8 @@ class Resolution:
     """Further labels that were perhaps meant, nearest first, CANDIDATES at most; none if a name was written exactly."""
 
 
-def resolve(words: str, names: Iterable[str]) -> Resolution:
-    """Find the labels, of those called `names`, that `words` mean."""
+def resolve(words: str, names: Iterable[str], semantic: SentenceModel | None = None) -> Resolution:
+    """Find the labels, of those called `names`, that `words` mean. What no phrase is near enough to, `semantic` is asked."""
     known = tuple(sorted(set(names)))
     exact = resolve_name(words, known)
     if exact.labels:
@@ -54,12 +57,16 @@ def resolve(words: str, names: Iterable[str]) -> Resolution:
     ranked = _index(known).rank(words)
     best = ranked[0][1] if ranked else 0.0
     meant = [(label, score / best) for label, score in ranked if best >= _GOOD and score >= _AS_GOOD * best]
-    if len(meant) > MOST_LABELS:
-        meant = []
-    poor = max(_POOR, _ALSO * best) if meant else _POOR
+    too_general = len(meant) > MOST_LABELS
+    poor = max(_POOR, _ALSO * best) if meant and not too_general else _POOR
     near = [label for label, score in ranked if score >= poor] or list(exact.candidates)
-    offered = [label for label in near if label not in dict(meant)]
-    return Resolution(words, tuple(meant), tuple(offered[:CANDIDATES]))
+    if too_general:
+        meant = []
+    elif not meant and semantic is not None:
+        meant, alike = _by_meaning(words, known, semantic)
+        near = [*alike, *near]
+    offered = dict.fromkeys(label for label in near if label not in dict(meant))
+    return Resolution(words, tuple(meant), tuple(offered)[:CANDIDATES])
 
 
 def resolve_name(name: str, names: Iterable[str]) -> Resolution:
@@ -76,8 +83,22 @@ def resolve_name(name: str, names: Iterable[str]) -> Resolution:
     return Resolution(name, (), tuple(known for _, score, known in nearest if score >= nearest[0][1] - _BEHIND))
 
 
+def _by_meaning(words: str, names: tuple[str, ...], semantic: SentenceModel) -> tuple[list[tuple[str, float]], Sequence[str]]:
+    """The labels that the words mean, with weights, and all that are somewhat like them."""
+    ranked = semantic.rank(words, _phrases(names))
+    best = ranked[0][1] if ranked else 0.0
+    meant = [(label, cosine / best) for label, cosine in ranked if best >= _ALIKE and cosine >= _AS_GOOD * best]
+    return meant if len(meant) <= MOST_LABELS else [], [label for label, cosine in ranked if cosine >= _SOMEWHAT_ALIKE]
+
+
 @lru_cache(maxsize=8)
 def _index(names: tuple[str, ...]) -> PhraseIndex:
+    return PhraseIndex(_phrases(names))
+
+
+@lru_cache(maxsize=8)
+def _phrases(names: tuple[str, ...]) -> Phrases:
+    """What each of these labels may be called, and what means several of them."""
     synonyms = kinetics_synonyms()
     own = {_plain(label): phrases for label, phrases in synonyms.labels.items()}
     phrases = [(phrase, (name,)) for name in names for phrase in (name, *own.get(_plain(name), ()))]
@@ -88,7 +109,7 @@ def _index(names: tuple[str, ...]) -> PhraseIndex:
     for phrase, labels in synonyms.general.items():
         meant = [name for label in labels for name in called.get(_plain(label), ())]
         general += [(phrase, tuple(meant))] if meant else []
-    return PhraseIndex([*phrases, *general])
+    return (*phrases, *general)
 
 
 def _plain(words: str) -> str:

@@ -18,11 +18,12 @@ from indexer.catalog.connect import reading
 from indexer.errors import ConfigError
 from indexer.search.alike import NearSegment, alike_moments, least_alike
 from indexer.search.answer import SearchResult
-from indexer.search.dots import Float32s, dots, mean_direction, unit_vectors
+from indexer.search.dots import Float16s, Float32s, dots, mean_direction, unit_vectors
 from indexer.search.moments import Moment
-from indexer.search.recipes import SearchedRecipe, searched_recipes, standing_results
+from indexer.search.recipes import SearchedRecipe, standing_results
 from indexer.search.shards import LivePart, Shard, Shards
 from indexer.search.span import Span
+from indexer.search.vectors import own_recipe, units_of_spans
 from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, VideoFilter, beyond, coverage
 
 MOST_SEGMENTS = 30_000
@@ -42,10 +43,6 @@ _VIDEOS = (
 )
 _OF_PARTS = text(_VIDEOS + "result.part_id IN :parts").bindparams(bindparam("parts", expanding=True))
 _UNDER = text(_VIDEOS + "video.uri >= :first AND video.uri < :beyond")
-_OF_VIDEO = text(
-    "SELECT part.id, part.name, part.sha256, part.rows FROM part JOIN result ON result.part_id = part.id"
-    " JOIN video ON video.id = result.video_id WHERE result.recipe_id = :recipe_id AND video.uri = :uri"
-)
 _IDS = text("SELECT id FROM video WHERE uri IN :uris").bindparams(bindparam("uris", expanding=True))
 
 _Wanted = NDArray[np.bool_] | None
@@ -71,7 +68,7 @@ def similar(
     with, OutputError if a part cannot be read.
     """
     with reading(engine) as connection:
-        recipe = next((recipe for recipe in searched_recipes(connection, recipe_digest, None) if recipe.own), None)
+        recipe = own_recipe(connection, recipe_digest)
         parts = {} if recipe is None else _live_parts(connection, recipe)
         if recipe is None or not parts:
             raise ConfigError(
@@ -81,8 +78,9 @@ def similar(
         wanted = _wanted_videos(connection, recipe, parts, under)
         asked = [part for part in parts if wanted.get(part.part_id) != []]
         opened = shards.open(asked)
-        units = _units_of_span(connection, shards, recipe, own) if own else unit_vectors(np.asarray(example))
-        query = mean_direction(units)
+        query = mean_direction(_units(connection, shards, recipe, example))
+        if opened and len(query) != (width := opened[0].vectors.shape[1]):
+            raise ConfigError(f"the example has embeddings of {len(query)} numbers; those of this index have {width}")
         masks = [_mask(shard, wanted.get(part.part_id)) for part, shard in zip(asked, opened, strict=True)]
         cosines = dots([shard.vectors for shard in opened], query, masks)
         compared = _Compared(opened, cosines, None if with_own else own, recipe.segment_ms)
@@ -183,23 +181,13 @@ def _mask(shard: Shard, uris: list[str] | None) -> _Wanted:
     return None if uris is None else shard.rows_of_videos(uris)
 
 
-def _units_of_span(connection: Connection, shards: Shards, recipe: SearchedRecipe, span: Span) -> NDArray[Any]:
-    """The vectors of the segments that overlap the span."""
-    row = connection.execute(_OF_VIDEO, {"recipe_id": recipe.recipe_id, "uri": span.uri}).one_or_none()
-    if row is None:
-        raise ConfigError(f"{span.uri!r} is not indexed with the settings of this job; compare with --file instead")
-    (shard,) = shards.open([LivePart(*row)])
-    video = shard.uris.index(span.uri).as_py()
-    rows = range(*shard.rows_of(video).indices(len(shard.video)))
-    chosen = [row for row in rows if _overlap(span, int(shard.start_ms[row]), int(shard.end_ms[row]))]
-    if not chosen:
-        end = shard.end_ms[rows[-1]] / 1000
-        raise ConfigError(f"{span.uri!r} has no segment there: it is indexed up to second {end:g}")
-    return shard.vectors[chosen]
-
-
-def _overlap(span: Span, start_ms: int, end_ms: int) -> bool:
-    return start_ms < 1000 * span.end_seconds and 1000 * span.start_seconds < end_ms
+def _units(connection: Connection, shards: Shards, recipe: SearchedRecipe, example: Span | NDArray[Any]) -> Float16s:
+    if isinstance(example, Span):
+        return units_of_spans(connection, shards, recipe, [example])[0]
+    vectors = np.asarray(example)
+    if vectors.ndim != 2 or not len(vectors):
+        raise ConfigError(f"an example is a matrix [n, width] of at least one embedding, not {list(vectors.shape)}")
+    return unit_vectors(vectors)
 
 
 def _videos(connection: Connection, recipe: SearchedRecipe, uris: Sequence[str]) -> Iterator[FoundVideo]:

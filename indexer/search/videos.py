@@ -96,11 +96,10 @@ class VideoFilter:
         some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {count}"
         return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one()) < count
 
-    def ids(self, connection: Connection, sort: Sort) -> Iterator[Sequence[int]]:
-        """The ids of all allowed videos, in this order, some at a time."""
+    def ids(self, connection: Connection, sort: Sort) -> Iterator[int]:
+        """The ids of all allowed videos, in this order, read as they are asked for."""
         statement = text(f"SELECT id FROM video WHERE {self._where} ORDER BY {_ORDERS[sort]}")
-        rows = connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE})
-        yield from rows.scalars().partitions(VIDEOS_AT_ONCE)
+        yield from connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE}).scalars()
 
     def read(self, connection: Connection, standing: Mapping[int, Standing], video_ids: Sequence[int]) -> Iterator[FoundVideo]:
         """Those of `video_ids` that are allowed and have results, in the order given."""
@@ -109,17 +108,13 @@ class VideoFilter:
         statement = text(
             f"SELECT id, uri, modified_at, duration_ms, average_fps FROM ({named}) AS named WHERE {self._where}"
         ).bindparams(bindparam("ids", expanding=True))
-        rows = {row.id: row for row in connection.execute(statement, self._values | {"ids": list(standing)})}
+        rows = {row[0]: row for row in connection.execute(statement, self._values | {"ids": list(standing)}).all()}
         for video_id in video_ids:
             if row := rows.get(video_id):
+                _, uri, modified_at, duration_ms, average_fps = row
+                recipe, segments = standing[video_id]
                 yield FoundVideo(
-                    video_id=video_id,
-                    uri=row.uri,
-                    modified_at=row.modified_at,
-                    duration_seconds=(row.duration_ms or 0) / 1000,
-                    average_fps=row.average_fps or 0.0,
-                    model=standing[video_id].recipe.model,
-                    segments=standing[video_id].segments,
+                    video_id, uri, modified_at, (duration_ms or 0) / 1000, average_fps or 0.0, recipe.model, segments
                 )
 
     @property
