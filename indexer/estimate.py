@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy import Engine
 
 from indexer.catalog import lookup
@@ -78,10 +79,24 @@ def _header_seconds(video: Video, max_pixels: int) -> float:
 
 
 def _wall_seconds(engine: Engine, recipe: Recipe, video_seconds: float) -> float | None:
-    """From the pace of the last runs of this recipe that did some work, the median one."""
-    paces = []
-    for past in lookup.runs(engine, RUNS_LOOKED_AT):
-        done = past.report.get("video_seconds", 0.0)
-        if past.recipe_digest == recipe.digest and done > 0:
-            paces.append(past.report["wall_seconds"] / done)
-    return sorted(paces)[len(paces) // 2] * video_seconds if paces else None
+    """From the last runs of this recipe that did some work."""
+    past = [
+        (run.report["video_seconds"], run.report["wall_seconds"])
+        for run in lookup.runs(engine, RUNS_LOOKED_AT)
+        if run.recipe_digest == recipe.digest and run.report.get("video_seconds", 0.0) > 0
+    ]
+    return extrapolate(past, video_seconds) if past else None
+
+
+def extrapolate(past: Sequence[tuple[float, float]], video_seconds: float) -> float:
+    """Wall seconds of a run, from (video seconds, wall seconds) of earlier ones: a start-up, and so much per second of video.
+
+    Least squares of the relative errors, so that a short night counts as much as the first long run. The start-up is 0 where
+    the runs are all of one length, or a longer one took less time than a shorter one.
+    """
+    done, wall = np.array(past, dtype=np.float64).T
+    pace = float(np.median(wall / done))
+    if np.ptp(done) < 0.5 * done.max():
+        return pace * video_seconds
+    (start, slope), *_ = np.linalg.lstsq(np.stack([1 / wall, done / wall], axis=1), np.ones(len(past)), rcond=None)
+    return float(start + slope * video_seconds) if start >= 0 and slope > 0 else pace * video_seconds
