@@ -155,6 +155,19 @@ def clip(
 
 
 @app.command()
+def check(
+    job: JobFile,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every part, and compare each row with the catalog.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Let the next run make again what is damaged.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look whether every result has its part, and rows and counts agree. Exit code 4 if something is wrong."""
+    from indexer import upkeep_view
+
+    raise typer.Exit(upkeep_view.show_check(job, deep=deep, repair=repair, as_json=as_json))
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

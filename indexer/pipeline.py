@@ -200,7 +200,15 @@ class _Work:
         if indexed:
             self._parts += 1
             with _timed(self._tally, "write"):
-                part = write_part(indexed, self._storage, recipe=self._recipe, run_id=self._run.run_id, sequence=self._parts)
+                run = self._run
+                part = write_part(
+                    indexed,
+                    self._storage,
+                    recipe=self._recipe,
+                    run_id=run.run_id,
+                    sequence=self._parts,
+                    labels=run.labels,
+                )
         with _timed(self._tally, "commit"):
             report = commit(self._engine, self._run, part, outcomes) if outcomes else None
         dropped = set(report.dropped) if report else set()

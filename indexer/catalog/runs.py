@@ -56,6 +56,11 @@ class RunRef:
     lease_token: int
     """Of the lease that the run works under: each of its transactions makes sure that nobody has taken it over."""
 
+    @property
+    def labels(self) -> list[str]:
+        """All classes of the model, in its order."""
+        return sorted(self.label_ids, key=self.label_ids.__getitem__)
+
 
 def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[str]) -> RunRef:
     """Write down that a run of the lease's job begins: the only one under this lease.

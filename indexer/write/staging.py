@@ -12,12 +12,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
-import pyarrow as pa
-
 from indexer.records import IndexedRange, Recipe, Video
 from indexer.storage import Storage
 from indexer.write.parquet import write_table
-from indexer.write.read import read_videos
+from indexer.write.read import UNREADABLE, read_videos
 from indexer.write.schema import to_table
 
 FOLDER = "staging/"
@@ -43,7 +41,7 @@ class Staging:
             try:
                 with self._storage.open(stored.name) as file:
                     (indexed,) = read_videos(file)
-            except (pa.ArrowException, ValueError, KeyError):
+            except UNREADABLE:
                 continue
             yield IndexedRange((int(named[1]), int(named[2])), replace(indexed, video=video))
 
