@@ -168,6 +168,23 @@ def check(
 
 
 @app.command()
+def gc(
+    job: JobFile,
+    grace: Annotated[str, typer.Option(metavar="T", help="Keep what is younger, such as 24h.")] = "24h",
+    no_compact: Annotated[bool, typer.Option("--no-compact", help="Only delete; leave small parts as they are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete parts, too, that look like those of another catalog.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete files that are of no use any more, and make few parts of many small or half dead ones."""
+    from indexer import upkeep_view
+
+    upkeep_view.show_gc(job, grace=grace, compacting=not no_compact, dry_run=dry_run, force=force, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

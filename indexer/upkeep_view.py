@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.text import Text
@@ -16,14 +18,19 @@ from indexer.catalog.refusals import shown
 from indexer.config import Job, load_job
 from indexer.console import printable
 from indexer.errors import ConfigError
+from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
 from indexer.storage import open_storage
 from indexer.upkeep.check import check
+from indexer.upkeep.compact import Compacted, compact
 from indexer.upkeep.findings import CURES, Finding
 from indexer.upkeep.repair import repair as repair_index
+from indexer.upkeep.shards import keep_live_shards
+from indexer.upkeep.sweep import sweep
 from indexer.views import complain, make_table, out, print_json
 
 FOUND_SOMETHING = 4
+_NO_LEASE = 0
 
 
 def show_check(path: Path, *, deep: bool, repair: bool, as_json: bool) -> int:
@@ -31,13 +38,9 @@ def show_check(path: Path, *, deep: bool, repair: bool, as_json: bool) -> int:
     job = load_job(path)
     engine = _open(job, path, read_only=not repair)
     storage = open_storage(job.output.uri)
-    repaired: list[str] = []
-    if repair:
-        with acquire(engine, job.name) as lease:
-            findings = list(check(engine, storage, deep=deep, progress=_now_and_then("part")))
-            repaired = repair_index(engine, lease.token, findings)
-    else:
+    with _leased(engine, job, changes=repair) as lease_token:
         findings = list(check(engine, storage, deep=deep, progress=_now_and_then("part")))
+        repaired = repair_index(engine, lease_token, findings) if repair else []
     faults = [finding for finding in findings if finding.is_fault]
     if as_json:
         documents = [finding.as_document() for finding in findings]
@@ -50,6 +53,33 @@ def show_check(path: Path, *, deep: bool, repair: bool, as_json: bool) -> int:
         complain("The counts and states are right again; no video has to be indexed again.")
     complain(f"{len(faults):,} things are wrong" if faults else "sound" + ("" if deep else "; --deep reads every part, too"))
     return FOUND_SOMETHING if faults else 0
+
+
+def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: bool, as_json: bool) -> None:
+    """`indexer gc`."""
+    try:
+        grace_seconds = duration_seconds(grace, least="0s", most="3650d")
+    except ValueError as error:
+        raise ConfigError(f"--grace: {error}") from None
+    job = load_job(path)
+    engine = _open(job, path, read_only=dry_run)
+    storage = open_storage(job.output.uri)
+    with _leased(engine, job, changes=not dry_run) as lease_token:
+        swept = sweep(engine, lease_token, storage, grace_seconds=grace_seconds, dry_run=dry_run, force=force)
+        compacted = Compacted(0, 0, 0)
+        if compacting:
+            compacted = compact(engine, lease_token, storage, dry_run=dry_run, progress=_now_and_then("compaction"))
+        if not dry_run:
+            keep_live_shards(engine, storage, job)
+    if as_json:
+        print_json({"dry_run": dry_run, "deleted": [asdict(one) for one in swept], "compacted": asdict(compacted)})
+        return
+    for kind in sorted({one.kind for one in swept}):
+        sizes = [one.size_bytes for one in swept if one.kind == kind]
+        out().print(f"{kind}: {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB")
+    if compacted.parts:
+        out().print(f"compacted: {compacted.parts:,} parts into {compacted.into:,}, {compacted.rows:,} rows")
+    complain("nothing was changed: --dry-run" if dry_run else "done" if swept or compacted.parts else "nothing to do")
 
 
 def _print_findings(findings: list[Finding]) -> None:
@@ -70,6 +100,16 @@ def _open(job: Job, path: Path, *, read_only: bool) -> Engine:
             f" if nothing was ever indexed, first: indexer run {path}"
         )
     return engine
+
+
+@contextmanager
+def _leased(engine: Engine, job: Job, *, changes: bool) -> Iterator[int]:
+    """The token of a lease of the job, which is needed only by what `changes` the index. Raises RunHeld."""
+    if not changes:
+        yield _NO_LEASE
+        return
+    with acquire(engine, job.name) as lease:
+        yield lease.token
 
 
 def _now_and_then(what: str) -> Callable[[int, int], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Any
@@ -16,6 +16,7 @@ from indexer.catalog.tables import label, part, recipe, result, run, video
 from indexer.records import KnownVideo
 
 _ROWS_AT_ONCE = 10_000
+_URIS_PER_QUERY = 500
 
 _PASSING_SKIPS = ("too_new", "gone")
 """Skip reasons that time cures while the bytes stay the same: such a video is to be looked at again."""
@@ -92,6 +93,18 @@ def known_elsewhere(engine: Engine, source: str, recipe_digest: str) -> Iterator
     and changes its owner by `commit.adopt`. Such videos being absent from a listing means nothing.
     """
     yield from _known(engine, recipe_digest, video.c.source != source, result.c.state == "indexed")
+
+
+def awaited_videos(engine: Engine, uris: Sequence[str]) -> set[tuple[str, str, str]]:
+    """(uri, recipe digest, fingerprint) of those of these videos that a run has begun and none has finished."""
+    found = set()
+    statement = select(video.c.uri, recipe.c.digest, result.c.fingerprint).join_from(result, video).join(recipe)
+    pending = and_(result.c.state == "pending", video.c.gone_at.is_(None))
+    with reading(engine) as connection:
+        for first in range(0, len(uris), _URIS_PER_QUERY):
+            some = video.c.uri.in_(uris[first : first + _URIS_PER_QUERY])
+            found |= {tuple(row) for row in connection.execute(statement.where(pending, some))}
+    return found
 
 
 def runs(engine: Engine, limit: int) -> list[RunRow]:

@@ -4,10 +4,11 @@ hold the same rows, and dropped when their files are gone."""
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, bindparam, delete, exists, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, func, select, text, update
 
 from indexer.catalog.lease import fenced
 from indexer.catalog.results import lock_results
@@ -68,6 +69,13 @@ def live_videos(connection: Connection, part_id: int) -> list[LiveVideo]:
         .order_by(video.c.uri)
     )
     return [LiveVideo(*row) for row in connection.execute(statement)]
+
+
+def live_rows(connection: Connection) -> Counter[int]:
+    """Part id -> rows of it that are live."""
+    rows = func.sum(result.c.segments)
+    statement = select(result.c.part_id, rows).where(result.c.part_id.is_not(None)).group_by(result.c.part_id)
+    return Counter({part_id: int(number) for part_id, number in connection.execute(statement)})
 
 
 def add_part(connection: Connection, part: Part, *, run_id: int, recipe_id: int, now: float) -> int | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,24 +21,31 @@ _REWRITTEN = 0
 """The sequence of a part that no run wrote as it is: those of a run begin at 1."""
 
 
-def rewrite(storage: Storage, chosen: Mapping[str, Collection[str]]) -> Part:
-    """Write one new part. `chosen` are the uris to copy from each part; all parts are of one recipe, no uri is given twice.
+class Copied(NamedTuple):
+    """What to take from one part."""
+
+    name: str
+    sha256: str
+    """Of the file, as the catalog knows it: damage must not be copied, and then be signed anew."""
+    uris: Sequence[str]
+
+
+def rewrite(storage: Storage, chosen: Iterable[Copied]) -> Part:
+    """Write one new part of rows of others, which are of one recipe and have no chosen uri in common.
 
     Every video keeps the run that indexed it. What is held in memory is the rows that are copied, and one part more.
     Raises OutputError, also if a part cannot be read.
     """
     pieces: list[tuple[PartVideo, pa.Table]] = []
-    footer = None
-    for name, uris in chosen.items():
+    for one in chosen:
         try:
-            footer, found = _copy(storage, name, set(uris))
+            footer, found = _copy(storage, one)
         except UNREADABLE as error:
             raise OutputError(
-                f"{storage.uri}/{name} cannot be read: {error}. `indexer check JOB --deep` says what is damaged."
+                f"{storage.uri}/{one.name} is damaged: {error}. `indexer check JOB --deep --repair` lets the next run make its"
+                " videos again."
             ) from error
         pieces += found
-    if footer is None or not pieces:
-        raise ValueError("there is nothing to rewrite")
     pieces.sort(key=lambda piece: piece[0].uri)
     videos = tuple(video for video, _ in pieces)
     run_id = max(video.run_id for video in videos)
@@ -45,19 +54,22 @@ def rewrite(storage: Storage, chosen: Mapping[str, Collection[str]]) -> Part:
     return write_table(table, storage, part_name(run_id, _REWRITTEN))
 
 
-def _copy(storage: Storage, name: str, uris: set[str]) -> tuple[Footer, list[tuple[PartVideo, pa.Table]]]:
-    """The footer of a part, and the rows of these videos of it."""
-    with storage.open(name) as file:
-        footer = read_footer(file)
-        with pq.ParquetFile(file) as part:
-            table = part.read().replace_schema_metadata(None)
+def _copy(storage: Storage, one: Copied) -> tuple[Footer, list[tuple[PartVideo, pa.Table]]]:
+    """The footer of a part, and the rows of the chosen videos of it."""
+    with storage.open(one.name) as file:
+        content = file.read()
+    if hashlib.sha256(content).hexdigest() != one.sha256:
+        raise ValueError("its bytes are not those that were written")
+    footer = read_footer(pa.BufferReader(content))
+    table = pq.read_table(pa.BufferReader(content)).replace_schema_metadata(None)
+    wanted = set(one.uris)
     first = 0
     places: list[tuple[PartVideo, int]] = []
     for video in footer.videos:
-        if video.uri in uris:
+        if video.uri in wanted:
             places.append((video, first))
         first += video.rows
-    if missing := uris - {video.uri for video, _ in places}:
+    if missing := wanted - {video.uri for video, _ in places}:
         raise ValueError(f"it has no rows of {min(missing)}")
     if len(places) < len(footer.videos):  # what is left behind must not stay in memory
         table = table.take(np.concatenate([np.arange(first, first + video.rows) for video, first in places]))
