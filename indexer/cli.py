@@ -185,6 +185,18 @@ def gc(
 
 
 @app.command()
+def rebuild(
+    job: JobFile,
+    force: Annotated[bool, typer.Option("--force", help="Replace a catalog that is sound, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a lost or damaged catalog anew, from the parts alone."""
+    from indexer import upkeep_view
+
+    raise typer.Exit(upkeep_view.show_rebuild(job, force=force, as_json=as_json))
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

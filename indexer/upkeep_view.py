@@ -24,6 +24,7 @@ from indexer.storage import open_storage
 from indexer.upkeep.check import check
 from indexer.upkeep.compact import Compacted, compact
 from indexer.upkeep.findings import CURES, Finding
+from indexer.upkeep.rebuild import rebuild
 from indexer.upkeep.repair import repair as repair_index
 from indexer.upkeep.shards import keep_live_shards
 from indexer.upkeep.sweep import sweep
@@ -80,6 +81,22 @@ def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: b
     if compacted.parts:
         out().print(f"compacted: {compacted.parts:,} parts into {compacted.into:,}, {compacted.rows:,} rows")
     complain("nothing was changed: --dry-run" if dry_run else "done" if swept or compacted.parts else "nothing to do")
+
+
+def show_rebuild(path: Path, *, force: bool, as_json: bool) -> int:
+    """`indexer rebuild`. Gives the exit code."""
+    job = load_job(path)
+    rebuilt = rebuild(job, open_storage(job.output.uri), force=force, progress=_now_and_then("part"))
+    if as_json:
+        findings = [finding.as_document() for finding in rebuilt.findings]
+        print_json(asdict(rebuilt) | {"findings": findings})
+    else:
+        _print_findings(rebuilt.findings)
+        out().print(f"{rebuilt.videos:,} results, {rebuilt.segments:,} segments in {rebuilt.parts:,} parts")
+        if rebuilt.retired:
+            out().print(f"{rebuilt.retired:,} older parts, which gc deletes in a day")
+        complain(f"Failures and skips are found again by the next run: indexer run {path}")
+    return FOUND_SOMETHING if rebuilt.findings else 0
 
 
 def _print_findings(findings: list[Finding]) -> None:

@@ -142,7 +142,7 @@ def test_many_small_parts_become_one_with_the_same_rows(index: Index) -> None:
     assert live_rows_of_parts(index.engine, index.path("")) == index.rows()
     assert index.codes() == []
     name = index.ask("SELECT name FROM part WHERE id = (SELECT max(id) FROM part)")[0][0]
-    assert name.startswith("parts/part-000009-0000-")
+    assert name.startswith("parts/part-000009-rewritten-")
     assert pq.read_table(index.path(name)).column("uri").to_pylist()[:3] == [
         "/archive/b",
         "/archive/night0",

@@ -16,7 +16,7 @@ from indexer.storage import Storage
 from indexer.write.schema import to_table
 
 FOLDER = "parts/"
-_PART_NAME = re.compile(r"parts/part-\d+-\d+-\w+\.parquet")
+_PART_NAME = re.compile(r"parts/part-\d+-(\d+|rewritten)-\w+\.parquet")
 _ROW_GROUP_ROWS = 16_384
 _REPEATING = ["uri", "fingerprint", "labels.list.element"]
 """Leaf columns with few distinct values: a dictionary pays. Never the embedding, which repeats nothing."""
@@ -45,10 +45,11 @@ def is_part_name(name: str) -> bool:
     return _PART_NAME.fullmatch(name) is not None
 
 
-def part_name(run_id: int, sequence: int) -> str:
+def part_name(run_id: int, sequence: int | None) -> str:
     """A name that nobody else uses: its random end keeps a repeated attempt, or a run that is thought dead and is not, from
-    ever touching a file that exists."""
-    return f"{FOLDER}part-{run_id:06d}-{sequence:04d}-{uuid.uuid4().hex[:8]}.parquet"
+    ever touching a file that exists. Without a sequence, that of a part made of others, which comes after those of the run."""
+    number = "rewritten" if sequence is None else f"{sequence:04d}"
+    return f"{FOLDER}part-{run_id:06d}-{number}-{uuid.uuid4().hex[:8]}.parquet"
 
 
 def write_table(table: pa.Table, storage: Storage, name: str) -> Part:

@@ -17,9 +17,6 @@ from indexer.write.footer import Footer, PartVideo
 from indexer.write.parquet import part_name, write_table
 from indexer.write.read import UNREADABLE, read_footer
 
-_REWRITTEN = 0
-"""The sequence of a part that no run wrote as it is: those of a run begin at 1."""
-
 
 class Copied(NamedTuple):
     """What to take from one part."""
@@ -51,7 +48,7 @@ def rewrite(storage: Storage, chosen: Iterable[Copied]) -> Part:
     run_id = max(video.run_id for video in videos)
     metadata = Footer(footer.recipe, run_id, footer.labels, videos).as_metadata()
     table = pa.concat_tables(rows for _, rows in pieces).replace_schema_metadata(metadata)
-    return write_table(table, storage, part_name(run_id, _REWRITTEN))
+    return write_table(table, storage, part_name(run_id, None))
 
 
 def _copy(storage: Storage, one: Copied) -> tuple[Footer, list[tuple[PartVideo, pa.Table]]]:
