@@ -197,6 +197,18 @@ def rebuild(
 
 
 @app.command()
+def forget(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="The video, as search shows it.", show_default=False)],
+    job: JobOption,
+    as_json: Json = False,
+) -> None:
+    """Delete all that the index holds of a video. A file that stays in the source is found again by the next run."""
+    from indexer import upkeep_view
+
+    upkeep_view.show_forget(uri, job, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

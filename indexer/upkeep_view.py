@@ -24,6 +24,7 @@ from indexer.storage import open_storage
 from indexer.upkeep.check import check
 from indexer.upkeep.compact import Compacted, compact
 from indexer.upkeep.findings import CURES, Finding
+from indexer.upkeep.forget import find_uri, forget
 from indexer.upkeep.rebuild import rebuild
 from indexer.upkeep.repair import repair as repair_index
 from indexer.upkeep.shards import keep_live_shards
@@ -49,10 +50,10 @@ def show_check(path: Path, *, deep: bool, repair: bool, as_json: bool) -> int:
         return FOUND_SOMETHING if faults else 0
     _print_findings(findings)
     if repaired:
-        complain(f"{len(repaired):,} videos are to be indexed again. Next: indexer run {path}")
+        complain(f"videos to be indexed again: {len(repaired):,}. Next: indexer run {path}")
     elif repair and faults:
         complain("The counts and states are right again; no video has to be indexed again.")
-    complain(f"{len(faults):,} things are wrong" if faults else "sound" + ("" if deep else "; --deep reads every part, too"))
+    complain(f"findings: {len(faults):,}" if faults else "sound" + ("" if deep else "; --deep reads every part, too"))
     return FOUND_SOMETHING if faults else 0
 
 
@@ -97,6 +98,23 @@ def show_rebuild(path: Path, *, force: bool, as_json: bool) -> int:
             out().print(f"{rebuilt.retired:,} older parts, which gc deletes in a day")
         complain(f"Failures and skips are found again by the next run: indexer run {path}")
     return FOUND_SOMETHING if rebuilt.findings else 0
+
+
+def show_forget(name: str, path: Path, *, as_json: bool) -> None:
+    """`indexer forget`."""
+    job = load_job(path)
+    engine = _open(job, path, read_only=False)
+    storage = open_storage(job.output.uri)
+    uri = find_uri(engine, name)
+    with acquire(engine, job.name) as lease:
+        forgotten = forget(engine, lease.token, storage, uri, progress=_now_and_then("part"))
+        keep_live_shards(engine, storage, job)
+    if as_json:
+        print_json(asdict(forgotten))
+        return
+    counts = f"parts written anew without it: {forgotten.rewritten:,}; files deleted: {forgotten.deleted:,}"
+    complain(f"{printable(uri)} is forgotten. {counts}")
+    complain("If the file is still in the source, the next run finds it again: delete it there, or name it in source.exclude.")
 
 
 def _print_findings(findings: list[Finding]) -> None:

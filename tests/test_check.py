@@ -238,7 +238,7 @@ def test_what_check_repairs_the_next_run_does_again(archive: Archive) -> None:
     assert document["findings"][0]["videos"] == [str(archive.videos / "a.mp4")]
     repaired = archive.command("check", job, "--repair")
     assert repaired.returncode == 4
-    assert f"1 videos are to be indexed again. Next: indexer run {job}" in repaired.stderr
+    assert f"videos to be indexed again: 1. Next: indexer run {job}" in repaired.stderr
     assert archive.command("check", job).returncode == 0
     assert archive.run().videos["indexed"] == 1
     assert archive.dump() == whole

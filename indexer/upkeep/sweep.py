@@ -32,6 +32,11 @@ _STRANGE_PARTS = 3
 _TEMPORARY = re.compile(rf"({FOLDER}|{staging.FOLDER})\.[^/]+\.tmp")
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that is being written, or was."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """A file that was, or would be, deleted."""
@@ -67,7 +72,7 @@ def sweep(
     found = [
         *(Swept("retired", part.name, part.size_bytes) for part in retired),
         *_swept("orphan", orphans),
-        *_swept("temporary", [file for file in aged if _TEMPORARY.fullmatch(file.name)]),
+        *_swept("temporary", [file for file in aged if is_temporary(file.name)]),
         *_swept("staged", _useless(engine, storage, aged)),
     ]
     if not dry_run:
