@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -18,6 +19,7 @@ from indexer.execute.ranges import Staging
 from indexer.records import Failure, IndexedVideo, MediaInfo, Outcome, Segment, Unit
 from tests.archives import Heard
 from tests.catalogs import LABELS, Rows
+from tests.dump import canonical_dump
 
 _MOMENTS = count(1_700_000_000)
 
@@ -91,3 +93,6 @@ class TextArchive:
         heard = Heard()
         pipeline.run(job, TextReader, heard, pipeline.Options(retry_failed=True), stopped=lambda: False)
         return heard
+
+    def dump(self) -> list[dict[str, Any]]:
+        return canonical_dump(self.catalog)

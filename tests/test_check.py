@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.catalog.audit import OneResult
+from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
+from indexer.config import load_job
 from indexer.errors import ConfigError, RunHeld
 from indexer.upkeep.census import fingerprints
 from indexer.upkeep.findings import CURES
@@ -24,11 +28,11 @@ from indexer.upkeep.repair import repair
 from indexer.upkeep_view import show_check
 from indexer.write.footer import Footer
 from indexer.write.parquet import write_table
-from tests.archives import Archive
 from tests.catalogs import failed, indexed
 from tests.dump import assert_sound
 from tests.indexes import Index, three_runs
 from tests.s3 import S3Place
+from tests.synthetic import TextArchive
 
 
 @pytest.fixture
@@ -217,44 +221,43 @@ def test_every_code_has_a_cure() -> None:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    archive = Archive(tmp_path)
-    archive.add("a.mp4")
-    archive.add("b.mp4", first=50)
-    archive.run(limit=1)
-    archive.run()
+def archive(tmp_path: Path) -> TextArchive:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    for name in ("a.mp4", "b.mp4"):
+        archive.put(name, (("yoga", 0.5), ("archery", 0.25)))
+        archive.run(archive.job("texts"))
     return archive
 
 
-def test_what_check_repairs_the_next_run_does_again(archive: Archive) -> None:
-    job, whole = str(archive.job_path), archive.dump()
-    sound = archive.command("check", job, "--deep")
-    assert (sound.returncode, sound.stdout, sound.stderr) == (0, "", "sound\n")
-    archive.parts[0].unlink()
-    found = archive.command("check", job, "--json")
-    assert found.returncode == 4
-    document = json.loads(found.stdout)
+def test_what_check_repairs_the_next_run_does_again(archive: TextArchive, capsys: pytest.CaptureFixture[str]) -> None:
+    job = archive.job_path("texts")
+    whole = archive.dump()
+    assert show_check(job, deep=True, repair=False, as_json=False) == 0
+    assert capsys.readouterr() == ("", "sound\n")
+    min((archive.folder / "output" / "parts").iterdir()).unlink()
+    assert show_check(job, deep=False, repair=False, as_json=True) == 4
+    document = json.loads(capsys.readouterr().out)
     assert (document["sound"], document["findings"][0]["code"]) == (False, "part_missing")
-    assert document["findings"][0]["videos"] == [str(archive.videos / "a.mp4")]
-    repaired = archive.command("check", job, "--repair")
-    assert repaired.returncode == 4
-    assert f"videos to be indexed again: 1. Next: indexer run {job}" in repaired.stderr
-    assert archive.command("check", job).returncode == 0
-    assert archive.run().videos["indexed"] == 1
+    assert document["findings"][0]["videos"] == [str(archive.folder / "videos" / "a.mp4")]
+    assert show_check(job, deep=False, repair=True, as_json=False) == 4
+    assert f"videos to be indexed again: 1. Next: indexer run {job}" in capsys.readouterr().err
+    assert show_check(job, deep=False, repair=False, as_json=False) == 0
+    assert archive.run(load_job(job)).videos["indexed"] == 1
     assert archive.dump() == whole
 
 
-def test_check_needs_the_lease_only_to_repair(archive: Archive) -> None:
-    index = Index(f"sqlite:///{archive.folder}/index/catalog.db", str(archive.folder / "index"))
-    with acquire(index.engine, "test"):
-        assert show_check(archive.job_path, deep=False, repair=False, as_json=False) == 0
+def test_check_needs_the_lease_only_to_repair(archive: TextArchive) -> None:
+    job = archive.job_path("texts")
+    engine = open_catalog(archive.catalog, create=True)
+    with acquire(engine, "texts"):
+        assert show_check(job, deep=False, repair=False, as_json=False) == 0
         with pytest.raises(RunHeld):
-            show_check(archive.job_path, deep=False, repair=True, as_json=False)
-    index.close()
+            show_check(job, deep=False, repair=True, as_json=False)
+    engine.dispose()
 
 
 def test_without_a_catalog_there_is_nothing_to_check(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
-    ended = archive.command("check", str(archive.write_job()))
-    assert ended.returncode == 2
-    assert "indexer rebuild" in ended.stderr
+    job = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db").job_path("texts")
+    ended = subprocess.run([sys.executable, "-m", "indexer", "check", str(job)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"{tmp_path}/catalog.db does not exist. If it was lost, `indexer rebuild {job}`" in ended.stderr

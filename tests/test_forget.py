@@ -9,18 +9,24 @@ from pathlib import Path
 import pytest
 
 from indexer.catalog.commit import claim, start_run
+from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.lease import acquire
+from indexer.catalog.parts import list_parts
+from indexer.config import load_job
 from indexer.errors import ConfigError, OutputError, RunHeld
 from indexer.records import IndexedRange
+from indexer.search.shards import LivePart, Shards, shards_folder
+from indexer.storage import open_storage
 from indexer.upkeep.forget import Forgotten, find_uri, forget
+from indexer.upkeep_view import show_check, show_forget
 from indexer.write.read import read_footer, read_videos
 from indexer.write.staging import Staging
-from tests.archives import Archive
 from tests.catalogs import LABELS, RECIPES, failed, indexed
 from tests.dump import assert_sound
 from tests.fuses import Burning, Fuse, deaths
 from tests.indexes import Index, three_runs
 from tests.s3 import S3Place
+from tests.synthetic import TextArchive
 
 
 @pytest.fixture
@@ -174,23 +180,29 @@ def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
     assert len(list(deaths(attempt))) > 40
 
 
-def test_the_command_forgets_and_says_what_it_cannot(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
-    archive.add("a.mp4", frames=26)
-    archive.add("b.mp4", first=50, frames=26)
-    archive.run()
-    job, uri = str(archive.job_path), str(archive.videos / "b.mp4")
-    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert archive.command("similar", f"{uri}@0-1", "--job", job, **cache).returncode == 0
+def test_the_command_forgets_and_says_what_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    archive.put("a.mp4", (("yoga", 0.5),))
+    uri = archive.put("b.mp4", (("archery", 0.5),))
+    job = archive.job_path("texts")
+    archive.run(load_job(job))
+    engine = open_catalog(archive.catalog, create=True)
+    with reading(engine) as connection:
+        Shards(open_storage(archive.output), shards_folder(archive.output)).open(
+            LivePart(part.part_id, part.name, part.sha256, part.rows) for part in list_parts(connection)
+        )
+    engine.dispose()
     (shard,) = (tmp_path / "cache").rglob("*.arrow")
-    unknown = archive.command("forget", "c.mp4", "--job", job, **cache)
-    assert (unknown.returncode, "Did you mean" in unknown.stderr) == (2, True)
-    done = archive.command("forget", "videos/b.mp4", "--job", job, **cache)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (
-        0,
-        f"{uri} is forgotten. parts written anew without it: 1; files deleted: 0",
-    )
-    assert "the next run finds it again" in done.stderr
+    with pytest.raises(ConfigError, match="Did you mean"):
+        show_forget("vidoes/b.mp4", job, as_json=False)
+    show_forget("videos/b.mp4", job, as_json=False)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"{uri} is forgotten. parts written anew without it: 1; files deleted: 0"
+    assert "the next run finds it again" in second
     assert not shard.exists()
-    assert archive.command("check", job, "--deep").returncode == 0
-    assert archive.run().videos["indexed"] == 1  # as it was said
+    assert show_check(job, deep=True, repair=False, as_json=False) == 0
+    assert archive.run(load_job(job)).videos["indexed"] == 1  # as it was said

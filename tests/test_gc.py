@@ -180,7 +180,7 @@ def test_what_another_job_commits_meanwhile_stays(index: Index) -> None:
     nights(index)
 
     class Meanwhile(Fuse):
-        def step(self, *_: object) -> None:
+        def step(self) -> None:
             """The new file is durable after the second one, and its transaction still to come."""
             self.taken += 1
             if self.taken == 2:

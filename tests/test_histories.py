@@ -45,7 +45,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([0.0, 0.05, 0
     tuple
 )
 JOBS = st.sampled_from(["one", "two"])
-DEATH = st.one_of(st.none(), st.none(), st.integers(1, 60))
+DEATH = st.one_of(st.none(), st.none(), st.integers(1, 30))
 """The step at which a command is killed; later than its last one, not at all."""
 
 Live = dict[tuple[str, str], tuple[str, Rows]]

@@ -130,7 +130,7 @@ def test_a_rewritten_part_does_not_count_for_later_than_its_rows(index: Index, t
         index.run(indexed(f"night{night}", "1", ("yoga", 0.5)))
 
     class Meanwhile(Fuse):
-        def step(self, *_: object) -> None:
+        def step(self) -> None:
             self.taken += 1
             if self.taken == 2:
                 index.run(indexed("night3", "2", ("bowling", 0.9)))
