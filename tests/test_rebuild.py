@@ -28,6 +28,7 @@ from tests.dump import assert_sound, live_rows_of_parts
 from tests.fuses import Burning, Fuse, deaths
 from tests.indexes import JOB, Index, three_runs
 from tests.s3 import S3Place
+from tests.synthetic import TextArchive
 
 
 @pytest.fixture
@@ -226,6 +227,15 @@ def test_parts_without_the_labels_of_their_model_are_no_use(tmp_path: Path) -> N
         (part.name, "it cannot be read: its footer does not list the labels of its model")
     ]
     index.close()
+
+
+def test_a_run_with_a_lost_catalog_is_warned(tmp_path: Path) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    archive.put("a.mp4", (("yoga", 0.5),))
+    job = archive.job("texts")
+    assert archive.run(job).warnings == []
+    (tmp_path / "catalog.db").unlink()
+    assert "`indexer rebuild JOB` makes it anew" in archive.run(job).warnings[-1]
 
 
 def test_an_index_in_a_bucket_is_rebuilt_too(s3: S3Place, tmp_path: Path) -> None:

@@ -73,9 +73,7 @@ def _of_sqlite(catalog: str, message: str, code: int) -> StopRun:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return DatabaseError(f"{message}. Check the permissions of the file and of its folder.")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return DatabaseError(
-                f"{message}. If it was the catalog, move it away: `indexer rebuild JOB` makes it new from the parts."
-            )
+            return DatabaseError(f"{message}. If it was the catalog, `indexer rebuild JOB` makes it anew from the parts.")
     return DatabaseError(message)
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from indexer.catalog.connect import reading
 from indexer.catalog.lease import others_at_work
 from indexer.catalog.lookup import awaited_videos
-from indexer.catalog.parts import drop_parts, list_parts
+from indexer.catalog.parts import drop_parts, list_parts, live_rows
 from indexer.errors import ConfigError, RunHeld
 from indexer.storage import Storage, StoredFile
 from indexer.write import staging
@@ -56,11 +56,12 @@ def sweep(
     """
     files = [*storage.list_files(FOLDER), *storage.list_files(staging.FOLDER)]  # before the catalog: see `check`
     with reading(engine) as connection:
-        parts = list_parts(connection)
+        parts, alive = list_parts(connection), live_rows(connection)
         if grace_seconds < SHORTEST_GRACE_SECONDS and others_at_work(connection, lease_token):
             raise RunHeld("Another job is at work on this index: what it is writing could be deleted. Give a grace of 1h.")
     oldest = time.time() - grace_seconds
     retired = [part for part in parts if part.state == "retired" and (part.retired_at or 0.0) <= oldest]
+    retired = [part for part in retired if not alive[part.part_id]]  # `check` finds such a state; rows come first
     known = {part.name: part for part in parts}
     aged = [file for file in files if file.modified_at <= oldest]
     orphans = [file for file in aged if is_part_name(file.name) and file.name not in known]
