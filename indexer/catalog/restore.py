@@ -21,7 +21,8 @@ from indexer.records import IndexedVideo, Part, Recipe
 REBUILT = "rebuilt"
 """The outcome of a run of which only its parts are left."""
 
-_EMPTIED = ("hit", "label_stat", "result", "part", "video", "run", "label", "recipe")  # in the order of their references
+# In the order of their references. Labels and recipes stay: PostgreSQL has 32,767 ids for each, and never gives one again.
+_EMPTIED = ("hit", "label_stat", "result", "part", "video", "run")
 _KEEP_OTHERS_OUT = text("LOCK TABLE run, video, result, part IN SHARE ROW EXCLUSIVE MODE")
 _PATIENT = text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")  # parts may come from far away
 _COUNT_RUNS_ON = text(
@@ -47,8 +48,9 @@ def restore(
     labels: Mapping[str, Sequence[str]],
     parts: Callable[[], Iterator[StandingPart]],
 ) -> None:
-    """Replace all that the catalog holds, but for leases, by what these parts say. `parts` may be called again, after a lost
-    connection.
+    """Replace all videos, results and runs of the catalog by what these parts say.
+
+    `parts` may be called again, after a lost connection.
 
     `runs` are those of the parts, with the recipe and the unix time of each; `labels` those of each recipe digest. Raises
     RunHeld if another job is at work.
