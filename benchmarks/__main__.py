@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHMARKS = ("preprocessing", "whole_run", "driver", "s3_faults", "similar", "catalog")
+BENCHMARKS = ("preprocessing", "whole_run", "driver", "s3_faults", "similar", "catalog", "upkeep")
 RESULTS = Path(__file__).parent / "results"
 
 
