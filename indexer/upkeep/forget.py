@@ -18,6 +18,7 @@ from indexer.catalog.connect import reading
 from indexer.catalog.forget import erase, hide, is_known, known_uris
 from indexer.catalog.lease import others_at_work
 from indexer.catalog.parts import PartRow, drop_parts, list_parts, live_videos, replace_parts
+from indexer.console import printable
 from indexer.errors import ConfigError, OutputError, RunHeld
 from indexer.storage import Storage
 from indexer.upkeep.sweep import is_temporary
@@ -49,8 +50,10 @@ def find_uri(engine: Engine, name: str) -> str:
             if is_known(connection, uri):
                 return uri
         near = process.extract(name, known_uris(connection), scorer=fuzz.partial_ratio, limit=_OFFERED, score_cutoff=_NEAR)
-    offered = f" Did you mean {', '.join(uri for uri, _, _ in near)}?" if near else ""
-    raise ConfigError(f"{name} is not known to this index: write the path or address as `indexer search` shows it.{offered}")
+    offered = f" Did you mean {', '.join(printable(uri) for uri, _, _ in near)}?" if near else ""
+    raise ConfigError(
+        f"{printable(name)} is not known to this index: write the path or address as `indexer search` shows it.{offered}"
+    )
 
 
 def forget(engine: Engine, lease_token: int, storage: Storage, uri: str, *, progress: Callable[[int, int], None]) -> Forgotten:
