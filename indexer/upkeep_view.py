@@ -20,6 +20,7 @@ from indexer.console import printable
 from indexer.errors import ConfigError
 from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
+from indexer.search.shards import Shards, shards_folder
 from indexer.storage import open_storage
 from indexer.upkeep.check import check
 from indexer.upkeep.compact import Compacted, compact
@@ -72,7 +73,7 @@ def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: b
         if compacting:
             compacted = compact(engine, lease_token, storage, dry_run=dry_run, progress=_now_and_then("compaction"))
         if not dry_run:
-            keep_live_shards(engine, storage, job)
+            keep_live_shards(engine, Shards(storage, shards_folder(job.output.uri)))
     if as_json:
         print_json({"dry_run": dry_run, "deleted": [asdict(one) for one in swept], "compacted": asdict(compacted)})
         return
@@ -107,8 +108,8 @@ def show_forget(name: str, path: Path, *, as_json: bool) -> None:
     storage = open_storage(job.output.uri)
     uri = find_uri(engine, name)
     with acquire(engine, job.name) as lease:
-        forgotten = forget(engine, lease.token, storage, uri, progress=_now_and_then("part"))
-        keep_live_shards(engine, storage, job)
+        shards = Shards(storage, shards_folder(job.output.uri))
+        forgotten = forget(engine, lease.token, storage, shards, uri, progress=_now_and_then("part"))
     if as_json:
         print_json(asdict(forgotten))
         return

@@ -39,7 +39,8 @@ def index(catalog_url: str, tmp_path: Path) -> Iterator[Index]:
 
 def forgotten(index: Index, name: str) -> Forgotten:
     with index.lease() as lease:
-        return forget(index.engine, lease.token, index.storage, f"/archive/{name}", progress=lambda *_: None)
+        shards = Shards(index.storage, Path(index.uri) / "shards")
+        return forget(index.engine, lease.token, index.storage, shards, f"/archive/{name}", progress=lambda *_: None)
 
 
 def in_files(index: Index) -> set[str]:
@@ -157,7 +158,8 @@ def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
     def do(index: Index, fuse: Fuse) -> None:
         with fuse.in_catalog(index.engine):
             lease = index.lease()
-            forget(index.engine, lease.token, Burning(index.storage, fuse), "/archive/b", progress=lambda *_: None)
+            storage, shards = Burning(index.storage, fuse), Shards(index.storage, tmp_path / "shards")
+            forget(index.engine, lease.token, storage, shards, "/archive/b", progress=lambda *_: None)
             lease.release()
 
     def attempt(fuse: Fuse) -> None:

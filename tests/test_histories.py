@@ -22,6 +22,7 @@ from indexer import pipeline
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.recipe import make_recipe
+from indexer.search.shards import Shards
 from indexer.storage import open_storage
 from indexer.upkeep import compact as compaction
 from indexer.upkeep.check import check
@@ -139,7 +140,8 @@ class AnyHistory(RuleBasedStateMachine):
 
         def command(fuse: Fuse) -> None:
             with self.opened() as engine, acquire(engine, name) as lease:
-                forget(engine, lease.token, Burning(self.storage, fuse), uri, progress=lambda *_: None)
+                storage, shards = Burning(self.storage, fuse), Shards(self.storage, Path(self._folder.name) / "shards")
+                forget(engine, lease.token, storage, shards, uri, progress=lambda *_: None)
 
         if self.survives(death, command):
             assert uri not in self.uris()

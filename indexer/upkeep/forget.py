@@ -20,7 +20,9 @@ from indexer.catalog.lease import others_at_work
 from indexer.catalog.parts import PartRow, drop_parts, list_parts, live_videos, replace_parts
 from indexer.console import printable
 from indexer.errors import ConfigError, OutputError, RunHeld
+from indexer.search.shards import Shards
 from indexer.storage import Storage
+from indexer.upkeep.shards import keep_live_shards
 from indexer.upkeep.sweep import is_temporary
 from indexer.write import staging
 from indexer.write.parquet import FOLDER, is_part_name
@@ -56,8 +58,10 @@ def find_uri(engine: Engine, name: str) -> str:
     )
 
 
-def forget(engine: Engine, lease_token: int, storage: Storage, uri: str, *, progress: Callable[[int, int], None]) -> Forgotten:
-    """Do all of it but the shards. Raises RunHeld if another job is at work, and OutputError if a part cannot be read."""
+def forget(
+    engine: Engine, lease_token: int, storage: Storage, shards: Shards, uri: str, *, progress: Callable[[int, int], None]
+) -> Forgotten:
+    """Do all of it. Raises RunHeld if another job is at work, and OutputError if a part cannot be read."""
     with reading(engine) as connection:
         if others_at_work(connection, lease_token):
             raise RunHeld("Another job is at work on this index, and could have the video in hand. Let it end, or stop it.")
@@ -79,6 +83,7 @@ def forget(engine: Engine, lease_token: int, storage: Storage, uri: str, *, prog
             f"{storage.uri}/{unreadable[0]} cannot be read, so nobody can say whether it has rows of {uri}; {len(unreadable)}"
             " such parts. `indexer check JOB --repair` and `indexer gc JOB --grace 0s` remove them; then run this again."
         )
+    keep_live_shards(engine, shards)
     erase(engine, lease_token, uri)
     return forgotten
 

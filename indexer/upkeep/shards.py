@@ -6,13 +6,11 @@ from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
 from indexer.catalog.parts import list_parts
-from indexer.config import Job
-from indexer.search.shards import Shards, shards_folder
-from indexer.storage import Storage
+from indexer.search.shards import Shards
 
 
-def keep_live_shards(engine: Engine, storage: Storage, job: Job) -> None:
+def keep_live_shards(engine: Engine, shards: Shards) -> None:
     """Remove those of parts that are no longer live. Other machines do that themselves with their next search."""
     with reading(engine) as connection:
         live = [part.sha256 for part in list_parts(connection) if part.state == "live"]
-    Shards(storage, shards_folder(job.output.uri)).keep(live)
+    shards.keep(live)
