@@ -298,7 +298,8 @@ def one_compaction(url: str, root: str, kill: str) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(index: Index, moment: str) -> None:
+def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(tmp_path: Path, moment: str) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
     nights(index)
     before = index.dump()
     code = f"import tests.test_gc as t; t.one_compaction({index.url!r}, {index.uri!r}, {moment!r})"
@@ -311,6 +312,7 @@ def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(index: Index, m
     swept(index)
     assert index.dump() == before
     assert len([name for name in index.files() if name.startswith("parts/")]) == 1
+    index.close()
 
 
 def test_an_index_in_a_bucket_is_swept_and_compacted_too(s3: S3Place, tmp_path: Path) -> None:
