@@ -167,6 +167,34 @@ def test_a_catalog_at_work_is_not_replaced(index: Index, tmp_path: Path) -> None
     assert index.dump() == before
 
 
+def test_a_run_that_begins_meanwhile_keeps_the_catalog_that_it_made(tmp_path: Path) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
+    history(index)
+    lose(index)
+
+    def begin(number: int, _: int) -> None:
+        if number == 1:
+            with closing(Index(index.url, index.uri)) as another:
+                another.run(indexed("new", "1", ("yoga", 0.5)))
+
+    with pytest.raises(RunHeld, match="was made by another program meanwhile"):
+        rebuild(job_of(index, tmp_path), index.storage, force=False, progress=begin)
+    again = Index(index.url, index.uri)
+    assert [result["uri"] for result in again.dump()] == ["/archive/new"]
+    again.close()
+
+
+def test_without_parts_there_is_nothing_to_make_a_catalog_of(tmp_path: Path) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
+    damage(index)
+    content = (tmp_path / "catalog.db").read_bytes()
+    with pytest.raises(ConfigError, match="has no parts to make a catalog of"):
+        rebuild(job_of(index, tmp_path), index.storage, force=False, progress=lambda *_: None)
+    assert (tmp_path / "catalog.db").read_bytes() == content
+    assert rebuilt(index, tmp_path, force=True) == Rebuilt()
+    index.close()
+
+
 def test_a_damaged_file_is_replaced_and_what_lay_beside_it_too(tmp_path: Path) -> None:
     index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
     history(index)

@@ -14,7 +14,7 @@ from indexer.catalog.audit import broken_pages
 from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.refusals import is_broken
 from indexer.catalog.tables import result
-from indexer.errors import DatabaseError
+from indexer.errors import DatabaseError, RunHeld
 
 _BESIDE = ("-wal", "-shm")
 """Files that SQLite keeps beside a database, and would take for those of another one under its name."""
@@ -45,7 +45,7 @@ def holds_results(engine: Engine) -> bool:
 
 @contextmanager
 def catalog_anew(url: str) -> Iterator[Engine]:
-    """An empty catalog, which is at `url` when the block ends well.
+    """An empty catalog, which is at `url` when the block ends well. Raises RunHeld if another program makes one meanwhile.
 
     An SQLite file is made beside the old one, so that nobody takes a half empty one for all there is; a killed attempt is
     taken up by the next one. In PostgreSQL it is in its place from the beginning.
@@ -60,6 +60,7 @@ def catalog_anew(url: str) -> Iterator[Engine]:
         return
     place = Path(str(parsed.database)).absolute()
     new = place.with_name(f"{place.name}.rebuilding")
+    before = _inode(place)
     engine = open_catalog(parsed.set(database=str(new)).render_as_string(hide_password=False), create=True)
     try:
         yield engine
@@ -67,6 +68,8 @@ def catalog_anew(url: str) -> Iterator[Engine]:
         engine.dispose()
     with closing(sqlite3.connect(new)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")  # everything into the one file
+    if _inode(place) != before:
+        raise RunHeld(f"{place} was made by another program meanwhile: let no run be at work on the index, and do this again.")
     for suffix in _BESIDE:
         place.with_name(place.name + suffix).unlink(missing_ok=True)
     new.replace(place)
@@ -75,3 +78,8 @@ def catalog_anew(url: str) -> Iterator[Engine]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _inode(path: Path) -> int | None:
+    """Which file it is; None if there is none."""
+    return path.stat().st_ino if path.exists() else None

@@ -58,8 +58,10 @@ class Rebuilt:
 def rebuild(job: Job, storage: Storage, *, force: bool, progress: Callable[[int, int], None]) -> Rebuilt:
     """Make the catalog of `job` anew. `force` also replaces one that is sound.
 
-    Raises ConfigError if it is sound, RunHeld, DatabaseError and OutputError.
+    Raises ConfigError if it is sound, or no part is there; RunHeld, DatabaseError and OutputError.
     """
+    if not force and next(storage.list_files(FOLDER), None) is None:
+        raise ConfigError(f"{storage.uri} has no parts to make a catalog of. Is output.uri the right place, and mounted?")
     with ExitStack() as at_the_end:
         engine = open_sound(job.output.catalog)
         if engine is None:
