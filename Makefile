@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types bench soak format lock schemas clean
+.PHONY: demo test lint types bench soak histories format lock schemas clean
 
 demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
@@ -24,6 +24,9 @@ bench: $(READY)  ## timings; never part of the tests
 
 soak: $(READY)  ## kill runs at random moments, N times, and compare with an undisturbed run
 	$(BIN)/python -m tests.soak $(or $(N),100)
+
+histories: $(READY)  ## try N random histories of runs, gc, forget, rebuild and deaths
+	INDEXER_HISTORIES=$(or $(N),2000) $(BIN)/pytest tests/test_histories.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

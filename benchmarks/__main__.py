@@ -21,6 +21,8 @@ BENCHMARKS = (
     "similar",
     "catalog",
     "listing",
+    "upkeep",
+    "growth",
 )
 RESULTS = Path(__file__).parent / "results"
 

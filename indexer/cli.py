@@ -172,6 +172,60 @@ def parts(
 
 
 @app.command()
+def check(
+    job: JobFile,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every part, and compare each row with the catalog.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Let the next run make again what is damaged.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look whether every result has its part, and rows and counts agree. Exit code 4 if something is wrong."""
+    from indexer import upkeep_view
+
+    raise typer.Exit(upkeep_view.show_check(job, deep=deep, repair=repair, as_json=as_json))
+
+
+@app.command()
+def gc(
+    job: JobFile,
+    grace: Annotated[str, typer.Option(metavar="T", help="Keep what is younger, such as 24h.")] = "24h",
+    no_compact: Annotated[bool, typer.Option("--no-compact", help="Only delete; leave small parts as they are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete parts, too, that look like those of another catalog.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete files that are of no use any more, and make few parts of many small or half dead ones."""
+    from indexer import upkeep_view
+
+    upkeep_view.show_gc(job, grace=grace, compacting=not no_compact, dry_run=dry_run, force=force, as_json=as_json)
+
+
+@app.command()
+def rebuild(
+    job: JobFile,
+    force: Annotated[bool, typer.Option("--force", help="Replace a catalog that is sound, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a lost or damaged catalog anew, from the parts alone."""
+    from indexer import upkeep_view
+
+    raise typer.Exit(upkeep_view.show_rebuild(job, force=force, as_json=as_json))
+
+
+@app.command()
+def forget(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="The video, as search shows it.", show_default=False)],
+    job: JobOption,
+    as_json: Json = False,
+) -> None:
+    """Delete all that the index holds of a video. A file that stays in the source is found again by the next run."""
+    from indexer import upkeep_view
+
+    upkeep_view.show_forget(uri, job, as_json=as_json)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

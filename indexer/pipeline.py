@@ -16,6 +16,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from indexer.catalog import lookup
+from indexer.catalog.anew import holds_results
 from indexer.catalog.commit import RunRef, adopt, claim, commit, finish_run, mark_gone, start_run
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.known import KnownVideos
@@ -30,7 +31,7 @@ from indexer.recipe import make_recipe
 from indexer.records import IndexedVideo, Outcome, Recipe, Unit, Video
 from indexer.report import Reporter, Tally
 from indexer.storage import open_storage
-from indexer.write.parquet import write_part
+from indexer.write.parquet import FOLDER, write_part
 from indexer.write.staging import Staging
 
 Item = TypeVar("Item")
@@ -83,6 +84,7 @@ def run(
         engine = open_catalog(job.output.catalog, create=True)
         at_the_end.callback(engine.dispose)
         lease = at_the_end.enter_context(acquire(engine, job.name))
+        _warn_of_lost_catalog(job, engine, reporter)
         with _timed(tally, "list"):
             plan = make_plan(job, engine, recipe, retry_failed=options.retry_failed, warn=reporter.warn)
         work = plan.work[: options.limit]
@@ -200,7 +202,15 @@ class _Work:
         if indexed:
             self._parts += 1
             with _timed(self._tally, "write"):
-                part = write_part(indexed, self._storage, recipe=self._recipe, run_id=self._run.run_id, sequence=self._parts)
+                run = self._run
+                part = write_part(
+                    indexed,
+                    self._storage,
+                    recipe=self._recipe,
+                    run_id=run.run_id,
+                    sequence=self._parts,
+                    labels=run.labels,
+                )
         with _timed(self._tally, "commit"):
             report = commit(self._engine, self._run, part, outcomes) if outcomes else None
         dropped = set(report.dropped) if report else set()
@@ -209,6 +219,14 @@ class _Work:
                 self._tally.add(outcome)
                 self._reporter.outcome(outcome)
             self._staging.sweep(outcome.video)
+
+
+def _warn_of_lost_catalog(job: Job, engine: Engine, reporter: Reporter) -> None:
+    if not holds_results(engine) and next(open_storage(job.output.uri).list_files(FOLDER), None):
+        reporter.warn(
+            f"the catalog is empty, and {job.output.uri} holds parts. If it was lost, stop this run: `indexer rebuild JOB`"
+            " makes it anew from them, and nothing has to be indexed again"
+        )
 
 
 def _count(tally: Tally, plan: Plan, work: Sequence[Video]) -> None:

@@ -23,9 +23,11 @@ from indexer.errors import ConfigError, OutputError
 from indexer.records import IndexedVideo, MediaInfo, Part, Recipe, Segment, Video
 from indexer.storage import open_storage
 from indexer.write.parquet import write_part
+from indexer.write.read import read_footer, read_videos
 from indexer.write.schema import describe, to_table
 
 RECIPE = Recipe(digest="5a" * 32, document='{"model":"r3d_18","segment":"10s"}')
+LABELS = ("yawning", "petting cat", "petting animal (not cat)")
 VECTORS = np.array([[1.5, -2.0, 0.25], [0.0, 65504.0, -1.0], [3.0, 4.0, 5.0]], np.float16)
 
 DOG = IndexedVideo(
@@ -52,7 +54,7 @@ EMBEDDINGS = [[3.0, 4.0, 5.0], [1.5, -2.0, 0.25], [0.0, 65504.0, -1.0]]
 
 
 def write(root: Path, *videos: IndexedVideo, run_id: int = 7, sequence: int = 1) -> Part:
-    return write_part(videos, open_storage(str(root)), recipe=RECIPE, run_id=run_id, sequence=sequence)
+    return write_part(videos, open_storage(str(root)), recipe=RECIPE, run_id=run_id, sequence=sequence, labels=LABELS)
 
 
 @pytest.fixture
@@ -113,12 +115,15 @@ def test_the_footer_holds_what_the_rows_do_not(part_path: Path) -> None:
     assert json.loads(metadata[b"indexer.recipe"]) == {"model": "r3d_18", "segment": "10s"}
     assert metadata[b"indexer.recipe_digest"] == b"5a" * 32
     assert metadata[b"indexer.run_id"] == b"7"
+    assert json.loads(metadata[b"indexer.labels"]) == ["yawning", "petting cat", "petting animal (not cat)"]
     cat, dog = json.loads(metadata[b"indexer.videos"])
     assert cat["uri"] == "/archive/cat.mkv"
     assert dog == {
         "uri": "/archive/dog – gähnt.mp4",
         "fingerprint": "20:1700000000000000001",
         "rows": 2,
+        "hits": 2,
+        "run_id": 7,
         "size_bytes": 20,
         "modified_at": 1_700_000_000.5,
         "duration_ms": 12_000,
@@ -128,6 +133,33 @@ def test_the_footer_holds_what_the_rows_do_not(part_path: Path) -> None:
         "average_fps": 25.0,
         "warnings": ["W_SHORT"],
     }
+
+
+def test_a_part_is_read_back_as_it_was(part_path: Path) -> None:
+    with part_path.open("rb") as file:
+        cat, dog = read_videos(file)
+        bare = list(read_videos(file, embeddings=False))
+    assert (cat.video, cat.info, cat.warnings) == (CAT.video, CAT.info, ())
+    assert [segment.start_ms for segment in dog.segments] == [0, 10_000]
+    assert [segment.embedding.tolist() for segment in (*cat.segments, *dog.segments)] == EMBEDDINGS
+    assert [segment.embedding.tolist() for segment in bare[1].segments] == [[], []]
+    assert bare[1].segments[0].labels == ("yawning", "petting animal (not cat)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "error"),
+    [
+        ("indexer.schema_version", "2", "newer version"),
+        ("indexer.videos", "[]", "tells of 0 rows, and there are 3"),
+        ("indexer.labels", None, "indexer.labels"),
+    ],
+)
+def test_a_footer_that_makes_no_sense_is_refused(part_path: Path, key: str, value: str | None, error: str) -> None:
+    table = pq.read_table(part_path)
+    metadata = {name: text for name, text in table.schema.metadata.items() if name != key.encode()}
+    pq.write_table(table.replace_schema_metadata(metadata | ({} if value is None else {key: value})), part_path)
+    with part_path.open("rb") as file, pytest.raises((ValueError, KeyError), match=error):
+        read_footer(file)
 
 
 def test_embeddings_are_stored_plain_and_the_rest_is_compressed(part_path: Path) -> None:

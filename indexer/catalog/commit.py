@@ -21,22 +21,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, bindparam, exists, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, update
 
 from indexer.catalog.hits import add_hits, count_hits
 from indexer.catalog.lease import fenced
+from indexer.catalog.parts import add_part, retire_unnamed
 from indexer.catalog.results import change, describe_videos, lock_results, store, void_claims, withdraw
 from indexer.catalog.runs import RunRef, adopt, claim, finish_run, start_run
-from indexer.catalog.tables import part as part_table
-from indexer.catalog.tables import result, video
+from indexer.catalog.tables import video
 from indexer.records import IndexedVideo, Outcome, Part, Skipped
 
 __all__ = ["CommitReport", "RunRef", "adopt", "claim", "commit", "finish_run", "mark_gone", "start_run"]
-
-_ADD_PART = text(
-    "INSERT INTO part (name, run_id, recipe_id, rows, bytes, sha256, state, created_at)"
-    " VALUES (:name, :run_id, :recipe_id, :rows, :bytes, :sha256, 'live', :now) ON CONFLICT (name) DO NOTHING RETURNING id"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ def commit(engine: Engine, run: RunRef, part: Part | None, outcomes: Sequence[Ou
             committed=tuple(uri for uri in by_uri if uri in mine),
             dropped=tuple(uri for uri in by_uri if uri not in mine),
         )
-        part_id = None if part is None else _insert_part(connection, run, part, now)
+        part_id = None if part is None else add_part(connection, part, run_id=run.run_id, recipe_id=run.recipe_id, now=now)
         if part is not None and part_id is None:
             return report  # it is committed: only the answer was lost
         others = [row for row in known if row.uri in mine and row.recipe_id != run.recipe_id]
@@ -86,7 +81,7 @@ def commit(engine: Engine, run: RunRef, part: Part | None, outcomes: Sequence[Ou
         added = add_hits(connection, run.recipe_id, run.label_ids, indexed)
         store(connection, run.recipe_id, part_id, done, now)
         describe_videos(connection, done)
-        _retire(connection, withdrawn.part_ids if part_id is None else withdrawn.part_ids | {part_id}, now)
+        retire_unnamed(connection, withdrawn.part_ids if part_id is None else withdrawn.part_ids | {part_id}, now)
         count_hits(connection, added=added, removed=withdrawn.hits)
         return report
 
@@ -111,37 +106,7 @@ def mark_gone(engine: Engine, run: RunRef, uris: Sequence[str]) -> None:
                 update(video).where(video.c.id == bindparam("gone_id")).values(gone_at=now),
                 [{"gone_id": video_id} for video_id in sorted({row.video_id for row in gone})],
             )
-        _retire(connection, withdrawn.part_ids, now)
+        retire_unnamed(connection, withdrawn.part_ids, now)
         count_hits(connection, added=Counter(), removed=withdrawn.hits)
 
     fenced(engine, run.lease_token, work)
-
-
-def _insert_part(connection: Connection, run: RunRef, part: Part, now: float) -> int | None:
-    """The id of the new row; None if this part is there already."""
-    values = {
-        "name": part.name,
-        "run_id": run.run_id,
-        "recipe_id": run.recipe_id,
-        "rows": part.rows,
-        "bytes": part.size_bytes,
-        "sha256": part.sha256,
-        "now": now,
-    }
-    part_id: int | None = connection.execute(_ADD_PART, values).scalar()
-    if part_id is None:
-        there = select(part_table.c.run_id, part_table.c.sha256).where(part_table.c.name == part.name)
-        if tuple(connection.execute(there).one()) != (run.run_id, part.sha256):
-            raise ValueError(f"{part.name} is the name of another part")
-    return part_id
-
-
-def _retire(connection: Connection, part_ids: set[int], now: float) -> None:
-    """Retire those of the parts that no result names any more."""
-    ids = sorted(part_ids)
-    # Another writer may be taking the other rows of a part: whoever is second looks after the first is done.
-    connection.execute(
-        select(part_table.c.id).where(part_table.c.id.in_(ids)).order_by(part_table.c.id).with_for_update()
-    ).all()
-    named = exists().where(result.c.part_id == part_table.c.id)
-    connection.execute(update(part_table).where(part_table.c.id.in_(ids), ~named).values(state="retired", retired_at=now))

@@ -113,6 +113,11 @@ def held_tokens(connection: Connection) -> set[int]:
     return {row.token for row in connection.execute(select(lease)) if not _is_free(row, now)}
 
 
+def others_at_work(connection: Connection, token: int) -> bool:
+    """Whether another job than that of this token's lease is at work on the catalog."""
+    return bool(held_tokens(connection) - {token})
+
+
 def _take(connection: Connection, *, job: str, holder: Holder, nonce: str) -> int | None:
     """The token of a new lease, or None if another process has made one in this moment."""
     found = connection.execute(select(lease).where(lease.c.job == job).with_for_update()).one_or_none()

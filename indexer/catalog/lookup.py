@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from sqlalchemy import Engine, and_, case, func, select
 from indexer.catalog.connect import reading
 from indexer.catalog.lease import held_tokens
 from indexer.catalog.tables import label, part, recipe, result, run, video
+
+_URIS_PER_QUERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,18 @@ def label_names(engine: Engine, recipe_id: int) -> dict[int, str]:
     statement = select(label.c.id, label.c.name).join(recipe, recipe.c.label_set == label.c.label_set)
     with reading(engine) as connection:
         return {row.id: row.name for row in connection.execute(statement.where(recipe.c.id == recipe_id))}
+
+
+def awaited_videos(engine: Engine, uris: Sequence[str]) -> set[tuple[str, str, str]]:
+    """(uri, recipe digest, fingerprint) of those of these videos that a run has begun and none has finished."""
+    found = set()
+    statement = select(video.c.uri, recipe.c.digest, result.c.fingerprint).join_from(result, video).join(recipe)
+    pending = and_(result.c.state == "pending", video.c.gone_at.is_(None))
+    with reading(engine) as connection:
+        for first in range(0, len(uris), _URIS_PER_QUERY):
+            some = video.c.uri.in_(uris[first : first + _URIS_PER_QUERY])
+            found |= {tuple(row) for row in connection.execute(statement.where(pending, some))}
+    return found
 
 
 def runs(engine: Engine, limit: int) -> list[RunRow]:

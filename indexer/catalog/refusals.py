@@ -35,6 +35,14 @@ def sentence_for(url: Any, error: exc.DBAPIError) -> StopRun | None:
     return _of_postgresql(message, code)
 
 
+def is_broken(error: DatabaseError) -> bool:
+    """Whether it says that an SQLite file is damaged, or none."""
+    cause = error.__cause__
+    if not isinstance(cause, exc.DBAPIError) or not isinstance(cause.orig, sqlite3.Error):
+        return False
+    return getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
 def passes(error: exc.DBAPIError) -> bool:
     """Whether the same transaction may succeed in a moment."""
     if isinstance(error.orig, sqlite3.Error):
@@ -65,9 +73,7 @@ def _of_sqlite(catalog: str, message: str, code: int) -> StopRun:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return DatabaseError(f"{message}. Check the permissions of the file and of its folder.")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return DatabaseError(
-                f"{message}. If it was the catalog, move it away: `indexer rebuild JOB` makes it new from the parts."
-            )
+            return DatabaseError(f"{message}. If it was the catalog, `indexer rebuild JOB` makes it anew from the parts.")
     return DatabaseError(message)
 
 

@@ -20,7 +20,7 @@ Result: TypeAlias = Row[Any]
 
 _URIS_PER_QUERY = 500
 
-_NO_ROWS = {"part_id": None, "indexed_fingerprint": None, "segments": 0, "clips": 0, "warnings": "[]"}
+NO_ROWS = {"part_id": None, "indexed_fingerprint": None, "segments": 0, "clips": 0, "warnings": "[]"}
 _NO_INFO = {"duration_ms": None, "width": None, "height": None, "codec": None, "average_fps": None}
 
 
@@ -70,7 +70,7 @@ def withdraw(connection: Connection, rows: Iterable[Result], now: float) -> With
     hits: Counts = Counter()
     for recipe_id, video_ids in sorted(by_recipe.items()):
         hits += remove_hits(connection, recipe_id, video_ids)
-    change(connection, live, {**_NO_ROWS, "state": "pending", "updated_at": now})
+    change(connection, live, {**NO_ROWS, "state": "pending", "updated_at": now})
     return Withdrawn(hits, {row.part_id for row in live})
 
 
@@ -96,7 +96,7 @@ def store(
     """Write down the outcomes of videos, each given with its id."""
     if not done:
         return
-    columns = ("state", "code", "message", "fingerprint", *_NO_ROWS)
+    columns = ("state", "code", "message", "fingerprint", *NO_ROWS)
     connection.execute(
         update(result)
         .where(result.c.video_id == bindparam("of_video"), result.c.recipe_id == recipe_id)
@@ -127,7 +127,7 @@ def describe_videos(connection: Connection, done: Iterable[tuple[int, Outcome]])
 
 
 def _state(outcome: Outcome, part_id: int | None) -> dict[str, Any]:
-    values = {"fingerprint": outcome.video.fingerprint, "code": None, "message": None, **_NO_ROWS}
+    values = {"fingerprint": outcome.video.fingerprint, "code": None, "message": None, **NO_ROWS}
     match outcome:
         case IndexedVideo():
             return values | {

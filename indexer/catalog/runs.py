@@ -56,6 +56,11 @@ class RunRef:
     lease_token: int
     """Of the lease that the run works under: each of its transactions makes sure that nobody has taken it over."""
 
+    @property
+    def labels(self) -> list[str]:
+        """All classes of the model, in its order."""
+        return sorted(self.label_ids, key=self.label_ids.__getitem__)
+
 
 def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[str]) -> RunRef:
     """Write down that a run of the lease's job begins: the only one under this lease.
@@ -68,8 +73,8 @@ def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[
     now = time.time()
 
     def work(connection: Connection) -> RunRef:
-        label_set, label_ids = _labels(connection, labels)
-        recipe_id = _recipe(connection, recipe, label_set, now)
+        label_set, label_ids = make_labels(connection, labels)
+        recipe_id = make_recipe_row(connection, recipe, label_set, now)
         values = {"job": lease.job, "recipe_id": recipe_id, "now": now, "lease_token": lease.token}
         connection.execute(_ADD_RUN, values)
         run_id = connection.execute(select(tables.run.c.id).where(tables.run.c.lease_token == lease.token)).scalar_one()
@@ -94,6 +99,16 @@ def claim(engine: Engine, run: RunRef, source: str, videos: Sequence[Video]) -> 
     """
     if not videos:
         return
+    now = time.time()
+
+    def work(connection: Connection) -> None:
+        claim_rows(connection, run.run_id, run.recipe_id, source, videos, now)
+
+    fenced(engine, run.lease_token, work)
+
+
+def claim_rows(connection: Connection, run_id: int, recipe_id: int, source: str, videos: Sequence[Video], now: float) -> None:
+    """What `claim` does, in a transaction of the caller's."""
     ordered = sorted(videos, key=lambda video: video.uri)
     known = [
         {
@@ -105,14 +120,10 @@ def claim(engine: Engine, run: RunRef, source: str, videos: Sequence[Video]) -> 
         }
         for video in ordered
     ]
-    run_values = {"recipe_id": run.recipe_id, "run_id": run.run_id, "now": time.time()}
+    run_values = {"recipe_id": recipe_id, "run_id": run_id, "now": now}
     claimed = [{"uri": video.uri, "fingerprint": video.fingerprint, **run_values} for video in ordered]
-
-    def work(connection: Connection) -> None:
-        connection.execute(_CLAIM_VIDEO, known)
-        connection.execute(_CLAIM_RESULT, claimed)
-
-    fenced(engine, run.lease_token, work)
+    connection.execute(_CLAIM_VIDEO, known)
+    connection.execute(_CLAIM_RESULT, claimed)
 
 
 def adopt(engine: Engine, run: RunRef, source: str, uris: Sequence[str]) -> None:
@@ -123,7 +134,7 @@ def adopt(engine: Engine, run: RunRef, source: str, uris: Sequence[str]) -> None
         fenced(engine, run.lease_token, lambda connection: connection.execute(statement, adopted))
 
 
-def _labels(connection: Connection, labels: Sequence[str]) -> tuple[str, dict[str, int]]:
+def make_labels(connection: Connection, labels: Sequence[str]) -> tuple[str, dict[str, int]]:
     """The short digest of these names in this order, and the id of each name."""
     label_set = hashlib.sha256(json.dumps(list(labels)).encode()).hexdigest()[:12]
     ids = select(tables.label.c.name, tables.label.c.id).where(tables.label.c.label_set == label_set)
@@ -134,7 +145,8 @@ def _labels(connection: Connection, labels: Sequence[str]) -> tuple[str, dict[st
     return label_set, {name: label_id for name, label_id in stored}
 
 
-def _recipe(connection: Connection, recipe: Recipe, label_set: str, now: float) -> int:
+def make_recipe_row(connection: Connection, recipe: Recipe, label_set: str, now: float) -> int:
+    """The id of this recipe."""
     table = tables.recipe
     stored = select(table.c.id, table.c.label_set).where(table.c.digest == recipe.digest)
     row = connection.execute(stored).one_or_none()

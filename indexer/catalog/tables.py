@@ -72,7 +72,7 @@ run = Table(
     Column("recipe_id", ForeignKey("recipe.id"), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),  # null: running, or killed
-    Column("outcome", Text),  # complete, partial, stopped, failed
+    Column("outcome", Text),  # complete, partial, stopped, failed, rebuilt
     Column("report", Text),  # JSON
     Column("lease_token", Integer, nullable=False, unique=True),  # no foreign key: leases go when their runs end
     sqlite_autoincrement=True,  # a fence must never come back

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -14,19 +15,41 @@ from indexer.records import IndexedVideo, Part, Recipe
 from indexer.storage import Storage
 from indexer.write.schema import to_table
 
+FOLDER = "parts/"
+_PART_NAME = re.compile(r"parts/part-\d+-(\d+|rewritten)-\w+\.parquet")
 _ROW_GROUP_ROWS = 16_384
 _REPEATING = ["uri", "fingerprint", "labels.list.element"]
 """Leaf columns with few distinct values: a dictionary pays. Never the embedding, which repeats nothing."""
 
 
-def write_part(videos: Sequence[IndexedVideo], storage: Storage, *, recipe: Recipe, run_id: int, sequence: int) -> Part:
+def write_part(
+    videos: Sequence[IndexedVideo],
+    storage: Storage,
+    *,
+    recipe: Recipe,
+    run_id: int,
+    sequence: int,
+    labels: Sequence[str] = (),
+) -> Part:
     """Write all segments of `videos` to one new file. OutputError if that fails; then there is no file.
 
-    `sequence` counts the parts of a run. The random end of the name keeps a repeated attempt, or a run that is thought
-    dead and is not, from ever touching a file that exists.
+    `sequence` counts the parts of a run. `labels` are all classes of the model, in its order: without them the part cannot
+    be told of in a new catalog.
     """
-    name = f"parts/part-{run_id:06d}-{sequence:04d}-{uuid.uuid4().hex[:8]}.parquet"
-    return write_table(to_table(videos, recipe=recipe, run_id=run_id), storage, name)
+    table = to_table(videos, recipe=recipe, run_id=run_id, labels=labels)
+    return write_table(table, storage, part_name(run_id, sequence))
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a file of this name is a part. What else people put there is none of our business."""
+    return _PART_NAME.fullmatch(name) is not None
+
+
+def part_name(run_id: int, sequence: int | None) -> str:
+    """A name that nobody else uses: its random end keeps a repeated attempt, or a run that is thought dead and is not, from
+    ever touching a file that exists. Without a sequence, that of a part made of others, which comes after those of the run."""
+    number = "rewritten" if sequence is None else f"{sequence:04d}"
+    return f"{FOLDER}part-{run_id:06d}-{number}-{uuid.uuid4().hex[:8]}.parquet"
 
 
 def write_table(table: pa.Table, storage: Storage, name: str) -> Part:

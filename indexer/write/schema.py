@@ -5,25 +5,13 @@ Whoever reads a part with another tool reads this file first; `schemas/part.sche
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from indexer.records import IndexedVideo, Recipe
-
-SCHEMA_VERSION = 1
-"""Raised when a reader of older parts would have to know. New footer keys do not count."""
-
-_FOOTER = {
-    "indexer.schema_version": "version of this layout, a whole number",
-    "indexer.recipe": "JSON: everything that shaped these rows (model, weights, sampling)",
-    "indexer.recipe_digest": "sha256 of indexer.recipe, hex",
-    "indexer.run_id": "the run that wrote the part",
-    "indexer.videos": "JSON list, by uri: uri, fingerprint, rows, size_bytes, modified_at, duration_ms, width, height,"
-    " codec, average_fps, warnings",
-}
+from indexer.write.footer import KEYS, SCHEMA_VERSION, Footer, PartVideo
 
 
 def arrow_schema(embedding_width: int) -> pa.Schema:
@@ -45,9 +33,10 @@ def arrow_schema(embedding_width: int) -> pa.Schema:
     )
 
 
-def to_table(videos: Sequence[IndexedVideo], *, recipe: Recipe, run_id: int) -> pa.Table:
+def to_table(videos: Sequence[IndexedVideo], *, recipe: Recipe, run_id: int, labels: Sequence[str] = ()) -> pa.Table:
     """One row per segment, sorted by uri and start_ms, with the footer as schema metadata.
 
+    `labels` are all classes of the model, in its order; only what is no part in the end does without.
     Every video has at least one segment, and all embeddings have one width: ValueError otherwise.
     """
     videos = sorted(videos, key=lambda indexed: indexed.video.uri)
@@ -60,21 +49,22 @@ def to_table(videos: Sequence[IndexedVideo], *, recipe: Recipe, run_id: int) -> 
     width = embeddings.shape[1]
     schema = arrow_schema(width)
     ends = np.cumsum([0] + [len(segment.labels) for segment in segments], dtype=np.int32)
-    labels = pa.array([label for segment in segments for label in segment.labels], pa.string())
+    names = pa.array([label for segment in segments for label in segment.labels], pa.string())
     scores = pa.array(np.array([score for segment in segments for score in segment.scores], np.float32))
-    if len(labels) != len(scores):
-        raise ValueError(f"{len(labels)} labels have {len(scores)} scores")
+    if len(names) != len(scores):
+        raise ValueError(f"{len(names)} labels have {len(scores)} scores")
     columns = [
         pa.array([video.uri for video, group in ordered for _ in group], pa.string()),
         pa.array([video.fingerprint for video, group in ordered for _ in group], pa.string()),
         pa.array([segment.start_ms for segment in segments], pa.int32()),
         pa.array([segment.end_ms for segment in segments], pa.int32()),
         pa.array([segment.clips for segment in segments], pa.int16()),
-        pa.ListArray.from_arrays(ends, labels, type=schema.field("labels").type),
+        pa.ListArray.from_arrays(ends, names, type=schema.field("labels").type),
         pa.ListArray.from_arrays(ends, scores, type=schema.field("scores").type),
         pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), type=schema.field("embedding").type),
     ]
-    return pa.Table.from_arrays(columns, schema=schema.with_metadata(_footer(videos, recipe, run_id)))
+    footer = Footer(recipe, run_id, tuple(labels), tuple(PartVideo.of(indexed, run_id) for indexed in videos))
+    return pa.Table.from_arrays(columns, schema=schema.with_metadata(footer.as_metadata()))
 
 
 def describe() -> str:
@@ -82,7 +72,7 @@ def describe() -> str:
     lines = [f"Parquet part, schema version {SCHEMA_VERSION}. One row per segment, sorted by uri, start_ms.", ""]
     lines += [f"{field.name:12} {_type_name(field.type)}" for field in arrow_schema(1)]
     lines += ["", "Nothing is null. WIDTH is the width of the model's last linear layer. Footer metadata:", ""]
-    lines += [f"{key:23} {meaning}" for key, meaning in _FOOTER.items()]
+    lines += [f"{key:23} {meaning}" for key, meaning in KEYS.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -92,25 +82,3 @@ def _type_name(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"list<{_type_name(kind.value_type)}>"
     return {pa.float32(): "float32", pa.float16(): "float16"}.get(kind, str(kind))
-
-
-def _footer(videos: Iterable[IndexedVideo], recipe: Recipe, run_id: int) -> dict[str, str]:
-    """Enough to rebuild the SQL index from parts alone: what the rows do not say about their videos is here."""
-    described = [
-        {
-            "uri": indexed.video.uri,
-            "fingerprint": indexed.video.fingerprint,
-            "rows": len(indexed.segments),
-            "size_bytes": indexed.video.size_bytes,
-            "modified_at": indexed.video.modified_at,
-            "duration_ms": round(1000 * indexed.info.duration_seconds),
-            "width": indexed.info.width,
-            "height": indexed.info.height,
-            "codec": indexed.info.codec,
-            "average_fps": indexed.info.average_fps,
-            "warnings": list(indexed.warnings),
-        }
-        for indexed in videos
-    ]
-    values = (str(SCHEMA_VERSION), recipe.document, recipe.digest, str(run_id), json.dumps(described, ensure_ascii=False))
-    return dict(zip(_FOOTER, values, strict=True))

@@ -12,16 +12,19 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
-import pyarrow as pa
-
 from indexer.records import IndexedRange, Recipe, Video
 from indexer.storage import Storage
 from indexer.write.parquet import write_table
-from indexer.write.read import read_videos
+from indexer.write.read import UNREADABLE, read_videos
 from indexer.write.schema import to_table
 
 FOLDER = "staging/"
-_NAME = re.compile(r"-(\d+)-(\d+)-\w+\.parquet$")
+_NAME = re.compile(r"staging/\w+-(\d+)-(\d+)-\w+\.parquet")
+
+
+def is_staged_name(name: str) -> bool:
+    """Whether a file of this name is a staged range."""
+    return _NAME.fullmatch(name) is not None
 
 
 class Staging:
@@ -37,13 +40,13 @@ class Staging:
         """What earlier runs have finished of exactly these bytes. A file that is damaged is as good as none."""
         self._touched.add(video)
         for stored in list(self._storage.list_files(self._prefix(video))):
-            named = _NAME.search(stored.name)
+            named = _NAME.fullmatch(stored.name)
             if named is None:
                 continue
             try:
                 with self._storage.open(stored.name) as file:
                     (indexed,) = read_videos(file)
-            except (pa.ArrowException, ValueError, KeyError):
+            except UNREADABLE:
                 continue
             yield IndexedRange((int(named[1]), int(named[2])), replace(indexed, video=video))
 

@@ -1,0 +1,210 @@
+"""`indexer forget`: afterwards no file of the index knows anything of the video, and all others are as they were."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.catalog.commit import claim, start_run
+from indexer.catalog.connect import open_catalog, reading
+from indexer.catalog.lease import acquire
+from indexer.catalog.parts import list_parts
+from indexer.config import load_job
+from indexer.errors import ConfigError, OutputError, RunHeld
+from indexer.records import IndexedRange
+from indexer.search.shards import LivePart, Shards, shards_folder
+from indexer.storage import open_storage
+from indexer.upkeep.forget import Forgotten, find_uri, forget
+from indexer.upkeep_view import show_check, show_forget
+from indexer.write.read import read_footer, read_videos
+from indexer.write.staging import Staging
+from tests.catalogs import LABELS, RECIPES, failed, indexed
+from tests.dump import assert_sound
+from tests.fuses import Burning, Fuse, deaths
+from tests.indexes import Index, three_runs
+from tests.s3 import S3Place
+from tests.synthetic import TextArchive
+
+
+@pytest.fixture
+def index(catalog_url: str, tmp_path: Path) -> Iterator[Index]:
+    index = Index(catalog_url, str(tmp_path / "output"))
+    yield index
+    assert_sound(index.engine)
+    index.close()
+
+
+def forgotten(index: Index, name: str) -> Forgotten:
+    with index.lease() as lease:
+        shards = Shards(index.storage, Path(index.uri) / "shards")
+        return forget(index.engine, lease.token, index.storage, shards, f"/archive/{name}", progress=lambda *_: None)
+
+
+def in_files(index: Index) -> set[str]:
+    """Names of all videos that any Parquet file has, in rows or footer."""
+    found = set()
+    for name in index.files():
+        if name.endswith(".parquet"):
+            with index.storage.open(name) as file:
+                found |= {video.video.uri.removeprefix("/archive/") for video in read_videos(file)}
+                found |= {video.uri.removeprefix("/archive/") for video in read_footer(file).videos}
+    return found
+
+
+def everywhere(index: Index) -> None:
+    """b has live rows, replaced ones, ones of another model, staged ones, and some in a part that nobody knows."""
+    three_runs(index)
+    index.run(indexed("a", "1", ("archery", 0.4)), indexed("b", "2", ("yoga", 0.9)), failed("f"), recipe="B")
+    index.orphan(indexed("b", "2", ("yoga", 0.5)), indexed("z", "1", ("yoga", 0.5)))
+    with index.lease() as lease:
+        run = start_run(index.engine, lease=lease, recipe=RECIPES["A"], labels=LABELS)
+        claim(index.engine, run, "/archive", [indexed("b", "3").video])
+        Staging(index.storage, RECIPES["A"], run.run_id).save(IndexedRange((0, 1), indexed("b", "3", ("yoga", 0.1))))
+    index.path("parts/.part-000001-0001-aa.parquet.tmp").write_bytes(b"PAR1 /archive/b")
+
+
+def test_no_file_knows_of_it_any_more(index: Index) -> None:
+    everywhere(index)
+    before = index.dump()
+    assert in_files(index) == {"a", "b", "c", "d", "e", "z"}
+    assert forgotten(index, "b") == Forgotten("/archive/b", rewritten=3, deleted=3)
+    assert in_files(index) == {"a", "c", "d", "e"}
+    assert [name for name in index.files() if "staging" in name or name.endswith(".tmp")] == []
+    assert index.dump() == [result for result in before if result["uri"] != "/archive/b"]
+    assert index.codes() == []
+    assert index.findings() == []
+    with pytest.raises(ConfigError, match="not known"):
+        find_uri(index.engine, "/archive/b")
+
+
+def test_a_part_of_it_alone_is_deleted(index: Index) -> None:
+    index.run(indexed("only", "1", ("yoga", 0.5)))
+    index.run(failed("only", "2"))
+    assert forgotten(index, "only") == Forgotten("/archive/only", rewritten=0, deleted=1)
+    assert (index.dump(), index.files()) == ([], [])
+
+
+def test_what_never_had_rows_can_be_forgotten(index: Index) -> None:
+    three_runs(index)
+    index.run(failed("f"), gone=["e"])
+    files = index.files()
+    assert forgotten(index, "f") == Forgotten("/archive/f", rewritten=0, deleted=0)
+    assert index.files() == files
+    assert forgotten(index, "e").rewritten == 1
+    assert in_files(index) == {"a", "b", "c", "d"}
+
+
+def test_its_name_is_not_left_in_the_bytes_of_the_database(tmp_path: Path) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
+    index.run(
+        *[indexed(f"v{n}", "1", ("yoga", 0.5)) for n in range(200)], failed("v77secret", message="/archive/v77secret: no")
+    )
+    index.run(indexed("v77secret", "2", ("yoga", 0.5)))
+    forgotten(index, "v77secret")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"v77secret" in path.read_bytes()]
+    assert len(index.dump()) == 200
+    index.close()
+
+
+def test_a_name_that_is_not_known_gets_the_nearest(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.run(indexed("2019/fair.mp4", "1", ("yoga", 0.5)), indexed("2020/snow.mp4", "1", ("yoga", 0.5)))
+    assert find_uri(index.engine, "/archive/2019/fair.mp4") == "/archive/2019/fair.mp4"
+    with pytest.raises(ConfigError, match=r"fair.mp4 is not known .* Did you mean /archive/2019/fair.mp4\?"):
+        find_uri(index.engine, "fair.mp4")
+    with pytest.raises(ConfigError, match=r"Did you mean /archive/2020/snow.mp4"):
+        find_uri(index.engine, "/archive/2020/snov.mp4")
+    with pytest.raises(ConfigError, match=r"as `indexer search` shows it\.$"):
+        find_uri(index.engine, "qqqq")
+
+
+def test_a_part_that_cannot_be_read_may_hold_it(index: Index) -> None:
+    _, _, third = three_runs(index)
+    index.path(third).write_bytes(b"damaged")
+    with pytest.raises(OutputError, match=rf"{third} cannot be read, so nobody can say"):
+        forgotten(index, "b")
+    assert "/archive/b" not in {row[0] for row in index.rows()}
+    index.path(third).unlink()
+    forgotten(index, "b")
+    assert in_files(index) == {"a", "c"}
+
+
+def test_it_waits_for_other_jobs(index: Index) -> None:
+    three_runs(index)
+    before = index.dump()
+    with acquire(index.engine, "another"), pytest.raises(RunHeld, match="Another job is at work"):
+        forgotten(index, "b")
+    assert index.dump() == before
+
+
+def test_an_index_in_a_bucket_forgets_too(s3: S3Place, tmp_path: Path) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", f"{s3.uri}/index")
+    three_runs(index)
+    assert forgotten(index, "b") == Forgotten("/archive/b", rewritten=2, deleted=0)
+    assert in_files(index) == {"a", "c", "d", "e"}
+    assert index.codes() == []
+    index.close()
+
+
+def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
+    template = Index(f"sqlite:///{tmp_path}/template/catalog.db", str(tmp_path / "template"))
+    everywhere(template)
+    before = template.dump()
+    template.close()
+    expected = [result for result in before if result["uri"] != "/archive/b"]
+
+    def do(index: Index, fuse: Fuse) -> None:
+        with fuse.in_catalog(index.engine):
+            lease = index.lease()
+            storage, shards = Burning(index.storage, fuse), Shards(index.storage, tmp_path / "shards")
+            forget(index.engine, lease.token, storage, shards, "/archive/b", progress=lambda *_: None)
+            lease.release()
+
+    def attempt(fuse: Fuse) -> None:
+        shutil.rmtree(tmp_path / "index", ignore_errors=True)
+        shutil.copytree(tmp_path / "template", tmp_path / "index")
+        index = Index(f"sqlite:///{tmp_path}/index/catalog.db", str(tmp_path / "index"))
+        try:
+            do(index, fuse)
+        finally:
+            index.free_lease()
+            assert index.codes() == []
+            assert [result for result in index.dump() if result["uri"] != "/archive/b"] == expected
+            if index.ask("SELECT * FROM video WHERE uri = '/archive/b'"):
+                do(index, Fuse())
+            assert index.dump() == expected
+            assert "b" not in in_files(index)
+            assert_sound(index.engine)
+            index.close()
+
+    assert len(list(deaths(attempt))) > 40
+
+
+def test_the_command_forgets_and_says_what_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    archive.put("a.mp4", (("yoga", 0.5),))
+    uri = archive.put("b.mp4", (("archery", 0.5),))
+    job = archive.job_path("texts")
+    archive.run(load_job(job))
+    engine = open_catalog(archive.catalog, create=True)
+    with reading(engine) as connection:
+        Shards(open_storage(archive.output), shards_folder(archive.output)).open(
+            LivePart(part.part_id, part.name, part.sha256, part.rows) for part in list_parts(connection)
+        )
+    engine.dispose()
+    (shard,) = (tmp_path / "cache").rglob("*.arrow")
+    with pytest.raises(ConfigError, match="Did you mean"):
+        show_forget("vidoes/b.mp4", job, as_json=False)
+    show_forget("videos/b.mp4", job, as_json=False)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"{uri} is forgotten. parts written anew without it: 1; files deleted: 0"
+    assert "the next run finds it again" in second
+    assert not shard.exists()
+    assert show_check(job, deep=True, repair=False, as_json=False) == 0
+    assert archive.run(load_job(job)).videos["indexed"] == 1  # as it was said
