@@ -26,6 +26,7 @@ JobOption = Annotated[Path, typer.Option("--job", metavar="JOB", help="The job f
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 Sort = Literal["best", "newest", "video"]
+Scheduler = Literal["cron", "systemd", "kubernetes", "rayjob"]
 
 
 def _version(wanted: bool) -> None:
@@ -152,6 +153,20 @@ def clip(
     from indexer import search_view
 
     search_view.cut_clip(span, output, path=job, copy=copy, force=force, as_json=as_json)
+
+
+@app.command()
+def schedule(
+    job: JobFile,
+    scheduler: Annotated[Scheduler, typer.Option("--as", help="What is to start the runs.", show_default=False)],
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FOLDER", help="Write files there.")] = None,  # noqa: UP045
+    image: Annotated[str, typer.Option(metavar="IMAGE", help="The container image, for Kubernetes.")] = "indexer:latest",
+    as_json: Json = False,
+) -> None:
+    """Print the files that make cron, systemd or Kubernetes run a job by its schedule."""
+    from indexer import schedule_view
+
+    schedule_view.show_schedule(job, scheduler, folder=output, image=image, as_json=as_json)
 
 
 @app.command()

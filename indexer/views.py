@@ -20,6 +20,7 @@ from indexer.config import Job, load_job
 from indexer.console import clock, printable
 from indexer.errors import VIDEO_ERRORS, ConfigError, WeightsError
 from indexer.recipe import make_recipe
+from indexer.schedule.times import next_times
 
 RUNS_SHOWN = 10
 
@@ -34,6 +35,8 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     engine = open_index(job)
     plan = make_plan(job, engine, recipe, retry_failed=retry_failed, warn=complain)
     cost = estimate(plan.work, job, engine, recipe)
+    schedule = job.schedule
+    nights = [] if schedule.cron is None else next_times(schedule.cron, schedule.time_zone, datetime.now().astimezone(), 3)
     counts = {
         "found": plan.found,
         "new": len(plan.new),
@@ -46,7 +49,8 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     }
     if as_json:
         figures = asdict(cost)
-        print_json({"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures})
+        document = {"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures}
+        print_json(document | {"next_runs": [night.isoformat() for night in nights]})
         return
     table = make_table("", "videos")
     for name, number in counts.items():
@@ -56,6 +60,9 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     out().print(f"to do: {clock(cost.video_seconds)} of video{of}, about {cost.segments:,} segments")
     took = "unknown before the first run" if cost.wall_seconds is None else f"about {clock(cost.wall_seconds)}"
     out().print(f"time: {took}; space: about {cost.index_bytes / 1e6:,.1f} MB. Nothing was written.")
+    if nights:
+        when = ", ".join(f"{night:%a %Y-%m-%d %H:%M}" for night in nights)
+        out().print(f"scheduled for: {when} ({schedule.time_zone})")
 
 
 def show_status(path: Path, *, as_json: bool) -> None:
