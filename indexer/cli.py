@@ -72,11 +72,16 @@ def plan(
 
 
 @app.command()
-def status(job: JobFile, as_json: Json = False) -> None:
+def status(
+    job: JobFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    max_age: Annotated[Optional[str], typer.Option(metavar="T", help="Exit 4 if no run ended well for T (36h).")] = None,  # noqa: UP045
+    as_json: Json = False,
+) -> None:
     """Show what is indexed, and the last runs."""
-    from indexer import views
+    from indexer import status_view
 
-    views.show_status(job, as_json=as_json)
+    raise typer.Exit(status_view.show_status(job, watch=watch, max_age=max_age, as_json=as_json))
 
 
 @app.command()

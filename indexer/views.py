@@ -7,7 +7,6 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,8 +20,6 @@ from indexer.console import clock, printable
 from indexer.errors import VIDEO_ERRORS, ConfigError, WeightsError
 from indexer.recipe import make_recipe
 from indexer.schedule.times import next_times
-
-RUNS_SHOWN = 10
 
 
 def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
@@ -63,31 +60,6 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     if nights:
         when = ", ".join(f"{night:%a %Y-%m-%d %H:%M}" for night in nights)
         out().print(f"scheduled for: {when} ({schedule.time_zone})")
-
-
-def show_status(path: Path, *, as_json: bool) -> None:
-    """`indexer status`."""
-    job = load_job(path)
-    engine = open_index(job)
-    past = [] if engine is None else lookup.runs(engine, RUNS_SHOWN)
-    recipe_id = None if engine is None else lookup.find_recipe(engine, current_recipe(job, engine) or "")
-    sums = None if engine is None or recipe_id is None else lookup.totals(engine, recipe_id)
-    if as_json:
-        print_json({"index": None if sums is None else asdict(sums), "runs": [asdict(row) for row in past]})
-        return
-    if sums is None:
-        out().print(f"Nothing is indexed with the settings of {path} yet. Next: indexer run {path}", markup=False)
-    else:
-        table = make_table("", "")
-        for state, number in sums.videos.items():
-            if number or state == "indexed":
-                table.add_row(f"videos {state}", f"{number:,}")
-        table.add_row("video", clock(sums.video_seconds))
-        table.add_row("segments", f"{sums.segments:,}")
-        table.add_row("parts", f"{sums.parts:,} ({sums.part_bytes / 1e6:,.1f} MB)")
-        out().print(table)
-    if past:
-        out().print(_runs_table(past))
 
 
 def show_failures(path: Path, *, as_json: bool) -> None:
@@ -171,22 +143,6 @@ def current_recipe(job: Job, engine: Engine) -> str | None:
         return next((past.recipe_digest for past in lookup.runs(engine, 1000) if past.job == job.name), None)
 
 
-def _runs_table(past: list[lookup.RunRow]) -> Table:
-    table = make_table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video")
-    for row in past:
-        videos: dict[str, Any] = row.report.get("videos", {})
-        took = "" if row.finished_at is None else clock(row.finished_at - row.started_at)
-        table.add_row(
-            str(row.run_id),
-            datetime.fromtimestamp(row.started_at).astimezone().strftime("%Y-%m-%d %H:%M"),
-            took,
-            row.outcome or "running, or killed",
-            *(str(videos.get(name, "")) for name in ("indexed", "unchanged", "failed")),
-            clock(row.report.get("video_seconds", 0.0)),
-        )
-    return table
-
-
 def make_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
@@ -205,3 +161,7 @@ def complain(text: str) -> None:
 
 def print_json(document: object) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def print_json_line(document: object) -> None:
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, default=str) + "\n")
