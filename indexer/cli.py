@@ -161,6 +161,18 @@ def clip(
 
 
 @app.command()
+def doctor(
+    job: Annotated[Optional[Path], typer.Argument(metavar="[JOB]", help="Look at what this job names, too.")] = None,  # noqa: UP045
+    timeout: Annotated[str, typer.Option(metavar="T", help="How long one check may take.")] = "30s",
+    as_json: Json = False,
+) -> None:
+    """Check whether everything is there that a run needs, and say how to get what is not."""
+    from indexer import doctor_view
+
+    raise typer.Exit(doctor_view.show_doctor(job, timeout=timeout, as_json=as_json))
+
+
+@app.command()
 def schedule(
     job: JobFile,
     scheduler: Annotated[Scheduler, typer.Option("--as", help="What is to start the runs.", show_default=False)],
