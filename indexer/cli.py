@@ -161,6 +161,17 @@ def clip(
 
 
 @app.command()
+def init(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="A folder, a manifest, or s3://bucket/folder", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Look at a source and print a job file for it: indexer init /srv/archive > jobs/archive.yaml"""
+    from indexer import init_view
+
+    init_view.show_init(uri, as_json=as_json)
+
+
+@app.command()
 def doctor(
     job: Annotated[Optional[Path], typer.Argument(metavar="[JOB]", help="Look at what this job names, too.")] = None,  # noqa: UP045
     timeout: Annotated[str, typer.Option(metavar="T", help="How long one check may take.")] = "30s",
