@@ -82,19 +82,19 @@ import os, signal, time
 from indexer.doctor.examine import examine
 from indexer.doctor.findings import ok
 checks = {
-    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV), "hang": lambda: time.sleep(60), "wrong": lambda: 1 / 0,
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV), "source": lambda: time.sleep(60), "wrong": lambda: 1 / 0,
     "long": lambda: ok("x" * 1_000_000), "well": lambda: ok("fine"),
 }
 for name, finding in examine(checks, limit_seconds=2):
-    print(name, finding.state, finding.message[:60], sep="|")
+    print(name, finding.state, finding.exit_code, finding.message[:60], sep="|")
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert ended.stdout.splitlines() == [
-        "crash|failed|the check crashed (SIGSEGV): a library is broken",
-        "hang|failed|no answer in 2 seconds",
-        "wrong|failed|could not be checked: ZeroDivisionError: division by zero",
-        "long|ok|" + "x" * 60,
-        "well|ok|fine",
+        "crash|failed|1|the check crashed (SIGSEGV): a library is broken",
+        "source|failed|10|no answer in 2 seconds",
+        "wrong|failed|1|could not be checked: ZeroDivisionError: division by zero",
+        "long|ok|0|" + "x" * 60,
+        "well|ok|0|fine",
     ]
 
 

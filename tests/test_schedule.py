@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from indexer.config import load_job
 from indexer.errors import ConfigError
 from indexer.recipe import make_recipe
+from indexer.schedule.command import Command
+from indexer.schedule.kubernetes import cron_job
 from indexer.schedule.systemd import calendars
 from indexer.schedule.times import cron_text, next_times, portable, time_zone, times_of
 from tests.archives import Archive
@@ -219,6 +221,18 @@ def test_kubernetes_gets_a_cron_job_that_submits_a_ray_job_and_waits(archive: Ar
     head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert (head["image"], head["envFrom"]) == ("mine:3", [{"secretRef": {"name": "indexer-test"}}])
     assert "archive" not in text.replace(str(archive.folder), "")  # the value of a variable may be secret
+
+
+def test_long_names_are_cut_and_stay_apart(archive: Archive) -> None:
+    """KubeRay takes 47 characters for a RayJob, of which generateName makes up six."""
+    names = []
+    for number in range(2):
+        job = archive.folder / f"{number}.yaml"
+        job.write_text(archive.job_path.read_text().replace("name: test", f"name: A.Very_long-name-{'x' * 40}-{number}"))
+        (text,) = cron_job(Command(load_job(job)), "15 1 * * *", "UTC", "indexer:latest").values()
+        names.append(ray_job_of(text)["metadata"]["generateName"])
+    assert all(re.fullmatch("[a-z][a-z0-9-]{1,40}", name) for name in names)
+    assert names[0] != names[1]
 
 
 def test_the_pod_of_the_cron_job_ends_as_its_ray_job_does(archive: Archive) -> None:

@@ -20,6 +20,9 @@ from indexer.storage.address import is_s3
 
 Check = Callable[[], Finding]
 
+EXIT_CODES = {"source": 10, "output": 14, "conditional": 14, "cache": 14, "catalog": 13, "weights": 15}
+"""Of a check that hangs, crashes or meets what it does not know; 1 for the others."""
+UNEXPLAINED = 0
 MOST_MESSAGE = 2_000
 """Characters: an answer must fit into a pipe that nobody reads yet."""
 
@@ -44,7 +47,10 @@ def examine(checks: dict[str, Check], *, limit_seconds: float) -> Iterator[tuple
     deadline = time.monotonic() + limit_seconds
     running = {name: _started(check) for name, check in checks.items()}
     for name, (process, pipe) in running.items():
-        yield name, _answer(process, pipe, deadline, limit_seconds)
+        finding = _answer(process, pipe, deadline, limit_seconds)
+        if finding.state == "failed" and finding.exit_code == UNEXPLAINED:
+            finding = replace(finding, exit_code=EXIT_CODES.get(name, 1))
+        yield name, finding
 
 
 def _started(check: Check) -> tuple[int, int]:
@@ -70,7 +76,7 @@ def _do(check: Check, pipe: int) -> NoReturn:
         except StopRun as error:
             finding = failed(str(error), exit_code=error.exit_code)
         except Exception as error:  # noqa: BLE001  a check may meet anything, and the others go on
-            finding = failed(f"could not be checked: {type(error).__name__}: {error}")
+            finding = failed(f"could not be checked: {type(error).__name__}: {error}", exit_code=UNEXPLAINED)
         finding = replace(finding, message=finding.message[:MOST_MESSAGE])
         os.write(pipe, json.dumps(asdict(finding)).encode())
     finally:
@@ -82,12 +88,11 @@ def _answer(process: int, pipe: int, deadline: float, limit_seconds: float) -> F
         if not select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, os.WNOHANG)
-            return failed(
-                f"no answer in {limit_seconds:g} seconds", "Is a disk, a server or the network away? --timeout sets the limit."
-            )
+            fix = "Is a disk, a server or the network away? --timeout sets the limit."
+            return failed(f"no answer in {limit_seconds:g} seconds", fix, exit_code=UNEXPLAINED)
         said = stream.read()
     status = os.waitpid(process, 0)[1]
     if not said:
         died = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
-        return failed(f"the check crashed ({died}): a library is broken", machine.INSTALL)
+        return failed(f"the check crashed ({died}): a library is broken", machine.INSTALL, exit_code=UNEXPLAINED)
     return Finding(**json.loads(said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -79,7 +80,7 @@ def survey(uri: str) -> Survey:
         resolutions=dict(Counter(f"{info.width}x{info.height}" for info in infos).most_common(10)),
         most_pixels=max((info.width * info.height for info in infos), default=0),
         shortest_seconds=lengths[0],
-        median_seconds=lengths[len(lengths) // 2],
+        median_seconds=statistics.median(lengths),
         longest_seconds=lengths[-1],
         video_seconds=seconds,
     )

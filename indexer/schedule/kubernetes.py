@@ -5,6 +5,7 @@ A RayJob starts a Ray cluster of its own, runs the job in it, and takes the clus
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -194,7 +195,11 @@ def _config_map(name: str, file: str, text: str) -> dict[str, Any]:
 
 def _name(command: Command) -> str:
     """The job's name as Kubernetes takes one."""
-    return f"indexer-{re.sub('[^a-z0-9]+', '-', command.job.name.lower())}"[:_MOST_NAME].strip("-")
+    name = f"indexer-{re.sub('[^a-z0-9]+', '-', command.job.name.lower())}".strip("-")
+    if len(name) > _MOST_NAME:  # two jobs may begin alike
+        digest = hashlib.sha256(command.job.name.encode()).hexdigest()
+        name = f"{name[: _MOST_NAME - 7].strip('-')}-{digest[:6]}"
+    return name
 
 
 class _Block(yaml.SafeDumper):
