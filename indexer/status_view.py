@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from indexer.console import clock
 from indexer.errors import ConfigError
 from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
-from indexer.views import complain, current_recipe, make_table, open_index, out, print_json, print_json_line
+from indexer.views import complain, current_recipe, make_table, open_index, out, print_json
 
 RUNS_SHOWN = 10
 RUNS_LOOKED_AT = 1000
@@ -107,22 +109,26 @@ def show_status(path: Path, *, watch: bool, max_age: str | None, as_json: bool) 
 
 def _watch(job: Job, path: Path, *, as_json: bool) -> None:
     """Until Ctrl-C: drawn again and again on a terminal, a line now and then elsewhere."""
-    try:
+    with suppress(KeyboardInterrupt):
         if as_json or not sys.stdout.isatty():
-            for status in _looks(job):
-                if as_json:
-                    print_json_line(status.document())
-                else:
-                    out().print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {status.line()}", markup=False)
-                sys.stdout.flush()
-                time.sleep(LINE_EVERY_SECONDS)
-        with Live(console=out(), auto_refresh=False) as live:
-            for status in _looks(job):
-                shown = Text(f"{datetime.now():%H:%M:%S}, every {REDRAW_SECONDS:g} s; Ctrl-C ends this", style="dim")
-                live.update(Group(status.drawn(path), shown), refresh=True)
-                time.sleep(REDRAW_SECONDS)
-    except KeyboardInterrupt:
-        return
+            _write_lines(job, as_json=as_json)
+        else:
+            _redraw(job, path)
+
+
+def _write_lines(job: Job, *, as_json: bool) -> None:
+    for status in _looks(job):
+        line = f"{datetime.now():%Y-%m-%d %H:%M:%S}  {status.line()}"
+        print(json.dumps(status.document(), ensure_ascii=False, default=str) if as_json else line, flush=True)  # noqa: T201
+        time.sleep(LINE_EVERY_SECONDS)
+
+
+def _redraw(job: Job, path: Path) -> None:
+    with Live(console=out(), auto_refresh=False) as live:
+        for status in _looks(job):
+            shown = Text(f"{datetime.now():%H:%M:%S}, every {REDRAW_SECONDS:g} s; Ctrl-C ends this", style="dim")
+            live.update(Group(status.drawn(path), shown), refresh=True)
+            time.sleep(REDRAW_SECONDS)
 
 
 def _looks(job: Job) -> Iterator[Status]:

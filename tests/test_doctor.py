@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from indexer.doctor.machine import is_loopback
+from indexer.config import load_job
+from indexer.doctor.machine import is_loopback, ray
+from indexer.errors import ExecutionError
 from indexer.storage.trial import try_conditional, try_output
 from tests.archives import Archive
 from tests.s3 import S3Place, Status
@@ -69,11 +71,10 @@ def test_a_wrong_job_is_one_line_and_the_machine_is_looked_at(tmp_path: Path) ->
     assert others[5].startswith(f"failed  scratch     INDEXER_SCRATCH: {tmp_path}/nowhere/")
 
 
-def test_a_ray_that_does_not_answer_is_exit_1(tmp_path: Path) -> None:
-    archive = Archive(tmp_path)
-    code, found = checked(archive, str(archive.write_job(ray={"address": "127.0.0.1:9"})))
-    assert (code, found["ray"]["state"]) == (1, "failed")
-    assert found["ray"]["message"].startswith("ray.address: nothing answers at 127.0.0.1:9")
+def test_a_ray_that_does_not_answer_is_said_as_a_run_would(tmp_path: Path) -> None:
+    job = load_job(Archive(tmp_path).write_job(ray={"address": "127.0.0.1:9"}))
+    with pytest.raises(ExecutionError, match=r"ray\.address: nothing answers at 127\.0\.0\.1:9"):
+        ray(job)
 
 
 def test_checks_that_crash_hang_or_raise_cost_their_own_line() -> None:

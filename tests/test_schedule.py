@@ -5,7 +5,9 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from indexer.schedule.command import Command
 from indexer.schedule.kubernetes import cron_job
 from indexer.schedule.systemd import calendars
 from indexer.schedule.times import cron_text, next_times, portable, time_zone, times_of
+from indexer.schedule_view import Scheduler, show_schedule
 from tests.archives import Archive
 
 systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -36,10 +39,14 @@ def archive(tmp_path: Path) -> Archive:
     return archive
 
 
-def files(archive: Archive, scheduler: str, *options: str, **environment: str) -> dict[str, str]:
-    ended = archive.command("schedule", str(archive.job_path), "--as", scheduler, "--json", *options, **environment)
-    assert ended.returncode == 0, ended.stderr
-    texts: dict[str, str] = json.loads(ended.stdout)["files"]
+def files(
+    archive: Archive, scheduler: Scheduler, *, folder: Path | None = None, image: str = "indexer:latest"
+) -> dict[str, str]:
+    """File name -> text."""
+    out = StringIO()
+    with redirect_stdout(out):
+        show_schedule(archive.job_path, scheduler, folder=folder, image=image, as_json=True)
+    texts: dict[str, str] = json.loads(out.getvalue())["files"]
     return texts
 
 
@@ -132,7 +139,7 @@ def test_portable_spells_names_as_numbers() -> None:
 
 @systemd
 @given(expressions)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_systemd_is_told_the_same_times(text: str) -> None:
     """All elapses of the OnCalendar lines together, as systemd itself computes them, are those of the cron expression."""
     begin = ["--base-time", f"{BEGIN:%Y-%m-%d %H:%M:%S} UTC", "--iterations", "6"]
@@ -152,7 +159,7 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     archive.write_job(schedule={"cron": "15 1 1,15 * MON-FRI", "time_zone": "Europe/Berlin"})
     units = tmp_path / "units"
     units.mkdir()
-    assert set(files(archive, "systemd", "-o", str(units))) == {"indexer-test.service", "indexer-test.timer"}
+    assert set(files(archive, "systemd", folder=units)) == {"indexer-test.service", "indexer-test.timer"}
     timer = (units / "indexer-test.timer").read_text()
     assert "OnCalendar=*-*-01,15 01:15:00 Europe/Berlin\n" in timer
     assert "OnCalendar=Mon,Tue,Wed,Thu,Fri *-*-* 01:15:00 Europe/Berlin\n" in timer
@@ -206,8 +213,11 @@ RAY_JOB_KEYS = {
 """Of RayJobSpec in KubeRay 1.6."""
 
 
-def test_kubernetes_gets_a_cron_job_that_submits_a_ray_job_and_waits(archive: Archive) -> None:
-    text = files(archive, "kubernetes", "--image", "mine:3", AWS_PROFILE="archive")["indexer-test.yaml"]
+def test_kubernetes_gets_a_cron_job_that_submits_a_ray_job_and_waits(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "archive")
+    text = files(archive, "kubernetes", image="mine:3")["indexer-test.yaml"]
     kinds = by_kind(text)
     assert set(kinds) == {"ServiceAccount", "Role", "RoleBinding", "CronJob"}
     spec = kinds["CronJob"]["spec"]
@@ -272,9 +282,8 @@ def test_the_ray_cron_job_has_the_fields_that_there_are_and_says_alpha(archive: 
 
 def test_a_job_that_would_not_join_the_cluster_is_refused(archive: Archive) -> None:
     archive.write_job(ray={"address": None})
-    ended = archive.command("schedule", str(archive.job_path), "--as", "kubernetes")
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert "address: ${RAY_ADDRESS:-} below ray:" in ended.stderr
+    with pytest.raises(ConfigError, match=re.escape("address: ${RAY_ADDRESS:-} below ray:")):
+        files(archive, "kubernetes")
     archive.write_job(ray={"address": "${RAY_ADDRESS:-}"})
     assert files(archive, "kubernetes")
 

@@ -105,7 +105,7 @@ def ray(job: Job | None) -> Finding:
     if open_ports and os.environ.get("RAY_AUTH_MODE") != "token":
         names = ", ".join(f"{RAY_PORTS[port]} ({port})" for port in open_ports)
         return warning(
-            f"{said}; listening for the whole network: {names}. Whoever reaches such a port may run anything here",
+            f"{said}; open to the whole network: {names}. Without a token, whoever reaches it may run anything",
             "Use token authentication (RAY_AUTH_MODE=token on every machine), or close the ports to others.",
         )
     return ok(said)
