@@ -11,6 +11,9 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from indexer.cli_options import Force, JobFile, JobOption, Json
+from indexer.cli_upkeep import upkeep
+
 app = typer.Typer(
     name="indexer",
     help="Find actions in large video archives: index a folder of videos once, then search it for what people do in it.",
@@ -21,10 +24,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file, such as jobs/archive.yaml", show_default=False)]
-JobOption = Annotated[Path, typer.Option("--job", metavar="JOB", help="The job file of the index.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for programs.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 Sort = Literal["best", "newest", "video"]
 
 
@@ -71,11 +70,16 @@ def plan(
 
 
 @app.command()
-def status(job: JobFile, as_json: Json = False) -> None:
+def status(
+    job: JobFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    max_age: Annotated[Optional[str], typer.Option(metavar="T", help="Exit 4 if no run ended well for T (36h).")] = None,  # noqa: UP045
+    as_json: Json = False,
+) -> None:
     """Show what is indexed, and the last runs."""
-    from indexer import views
+    from indexer import status_view
 
-    views.show_status(job, as_json=as_json)
+    raise typer.Exit(status_view.show_status(job, watch=watch, max_age=max_age, as_json=as_json))
 
 
 @app.command()
@@ -172,60 +176,6 @@ def parts(
 
 
 @app.command()
-def check(
-    job: JobFile,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every part, and compare each row with the catalog.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Let the next run make again what is damaged.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Look whether every result has its part, and rows and counts agree. Exit code 4 if something is wrong."""
-    from indexer import upkeep_view
-
-    raise typer.Exit(upkeep_view.show_check(job, deep=deep, repair=repair, as_json=as_json))
-
-
-@app.command()
-def gc(
-    job: JobFile,
-    grace: Annotated[str, typer.Option(metavar="T", help="Keep what is younger, such as 24h.")] = "24h",
-    no_compact: Annotated[bool, typer.Option("--no-compact", help="Only delete; leave small parts as they are.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Delete parts, too, that look like those of another catalog.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Delete files that are of no use any more, and make few parts of many small or half dead ones."""
-    from indexer import upkeep_view
-
-    upkeep_view.show_gc(job, grace=grace, compacting=not no_compact, dry_run=dry_run, force=force, as_json=as_json)
-
-
-@app.command()
-def rebuild(
-    job: JobFile,
-    force: Annotated[bool, typer.Option("--force", help="Replace a catalog that is sound, too.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Make a lost or damaged catalog anew, from the parts alone."""
-    from indexer import upkeep_view
-
-    raise typer.Exit(upkeep_view.show_rebuild(job, force=force, as_json=as_json))
-
-
-@app.command()
-def forget(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="The video, as search shows it.", show_default=False)],
-    job: JobOption,
-    as_json: Json = False,
-) -> None:
-    """Delete all that the index holds of a video. A file that stays in the source is found again by the next run."""
-    from indexer import upkeep_view
-
-    upkeep_view.show_forget(uri, job, as_json=as_json)
-
-
-@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views
@@ -243,12 +193,7 @@ def schema(
     views.show_schema(what)
 
 
-@app.command()
-def migrate(job: JobFile, as_json: Json = False) -> None:
-    """Bring a catalog that an older version made up to date. A run does so by itself."""
-    from indexer import views
-
-    views.migrate_catalog(job, as_json=as_json)
+app.add_typer(upkeep)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ _MEANT = {
     **dict.fromkeys(("workers", "cpus", "num_workers"), "decode_cpus"),
     **dict.fromkeys(("gpus", "num_gpus"), "gpus_per_actor"),
     **{"threshold": "min_score", "checkpoint": "weights", "dtype": "precision", "classes": "labels"},
+    **{"timezone": "time_zone", "tz": "time_zone", "zone": "time_zone", "at": "cron", "expression": "cron"},
     **{"reader": "backend", "decoder": "backend", "input": "source", "videos": "source"},
 }
 """Words that people write -> the key that they mean, where the spelling alone does not tell."""

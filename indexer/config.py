@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationError,
@@ -29,8 +27,10 @@ from pydantic import (
 from indexer import fields
 from indexer.complaints import complaints, fault
 from indexer.fields import PathOrS3, Pattern
+from indexer.fields import Section as _Section
 from indexer.jobfile import read_job_file, report
 from indexer.quantities import shown
+from indexer.schedule.settings import Schedule
 
 ModelName = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -62,10 +62,6 @@ _COMMON_VIDEOS = tuple(
         *("mxf", "wmv", "asf", "flv", "f4v", "3gp", "3g2", "ogv", "vob", "dv"),
     )
 )
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Source(_Section):
@@ -236,6 +232,7 @@ class Job(_Section):
     decode: Decode = Field(default_factory=dict, validate_default=True)
     output: Output = Field(default_factory=dict, validate_default=True)
     ray: Ray = Field(default_factory=dict, validate_default=True)
+    schedule: Schedule = Field(default_factory=dict, validate_default=True)
 
     _path: Path = PrivateAttr()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
 
 from indexer import quantities
 from indexer.quantities import shown
@@ -30,6 +30,12 @@ VARIABLE: Form = {"type": "string", "pattern": r"\$\{"}
 """In an editor, a text with a ${VAR} in it may become anything."""
 CATALOG = r"sqlite:///.*[^/]|(postgresql(\+psycopg)?|postgres)://([^/@:]*@)?[^/@]*/[^/]+"
 _POSTGRESQL = re.compile(r"//([^/@]*@)?(\[[^\]/@]+\]|[^/@:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?")
+
+
+class Section(BaseModel):
+    """A mapping of keys in a job file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def reads(parse: Callable[..., object], *forms: Form) -> BeforeValidator:

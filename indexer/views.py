@@ -7,7 +7,6 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,8 +21,7 @@ from indexer.console import clock, printable
 from indexer.errors import VIDEO_ERRORS, ConfigError
 from indexer.index import current_recipe, open_index
 from indexer.recipe import make_recipe
-
-RUNS_SHOWN = 10
+from indexer.schedule.times import next_times
 
 
 def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
@@ -36,6 +34,8 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     engine = open_index(job)
     plan = make_plan(job, engine, recipe, retry_failed=retry_failed, warn=complain)
     cost = estimate(plan.work, job, engine, recipe)
+    schedule = job.schedule
+    nights = [] if schedule.cron is None else next_times(schedule.cron, schedule.time_zone, datetime.now().astimezone(), 3)
     counts = {
         "found": plan.found,
         "new": len(plan.new),
@@ -48,7 +48,8 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     }
     if as_json:
         figures = asdict(cost)
-        print_json({"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures})
+        document = {"videos": counts, "video_seconds": figures.pop("video_seconds"), "estimate": figures}
+        print_json(document | {"next_runs": [night.isoformat() for night in nights]})
         return
     table = make_table("", "videos")
     for name, number in counts.items():
@@ -58,31 +59,9 @@ def show_plan(path: Path, *, retry_failed: bool, as_json: bool) -> None:
     out().print(f"to do: {clock(cost.video_seconds)} of video{of}, about {cost.segments:,} segments")
     took = "unknown before the first run" if cost.wall_seconds is None else f"about {clock(cost.wall_seconds)}"
     out().print(f"time: {took}; space: about {cost.index_bytes / 1e6:,.1f} MB. Nothing was written.")
-
-
-def show_status(path: Path, *, as_json: bool) -> None:
-    """`indexer status`."""
-    job = load_job(path)
-    engine = open_index(job)
-    past = [] if engine is None else lookup.runs(engine, RUNS_SHOWN)
-    recipe_id = None if engine is None else lookup.find_recipe(engine, current_recipe(job, engine) or "")
-    sums = None if engine is None or recipe_id is None else lookup.totals(engine, recipe_id)
-    if as_json:
-        print_json({"index": None if sums is None else asdict(sums), "runs": [asdict(row) for row in past]})
-        return
-    if sums is None:
-        out().print(f"Nothing is indexed with the settings of {path} yet. Next: indexer run {path}", markup=False)
-    else:
-        table = make_table("", "")
-        for state, number in sums.videos.items():
-            if number or state == "indexed":
-                table.add_row(f"videos {state}", f"{number:,}")
-        table.add_row("video", clock(sums.video_seconds))
-        table.add_row("segments", f"{sums.segments:,}")
-        table.add_row("parts", f"{sums.parts:,} ({sums.part_bytes / 1e6:,.1f} MB)")
-        out().print(table)
-    if past:
-        out().print(_runs_table(past))
+    if nights:
+        when = ", ".join(f"{night:%a %Y-%m-%d %H:%M}" for night in nights)
+        out().print(f"scheduled for: {when} ({schedule.time_zone})")
 
 
 def show_failures(path: Path, *, as_json: bool) -> None:
@@ -165,22 +144,6 @@ def migrate_catalog(path: Path, *, as_json: bool) -> None:
         print_json({"catalog": shown(job.output.catalog), "schema": HEAD})
     else:
         complain(f"{shown(job.output.catalog)} has schema {HEAD}, the newest that this version knows")
-
-
-def _runs_table(past: list[lookup.RunRow]) -> Table:
-    table = make_table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video")
-    for row in past:
-        videos: dict[str, Any] = row.report.get("videos", {})
-        took = "" if row.finished_at is None else clock(row.finished_at - row.started_at)
-        table.add_row(
-            str(row.run_id),
-            datetime.fromtimestamp(row.started_at).astimezone().strftime("%Y-%m-%d %H:%M"),
-            took,
-            row.outcome or "running, or killed",
-            *(str(videos.get(name, "")) for name in ("indexed", "unchanged", "failed")),
-            clock(row.report.get("video_seconds", 0.0)),
-        )
-    return table
 
 
 def make_table(*columns: str) -> Table:

@@ -104,6 +104,7 @@ sampling: {segment: 2.5s, clips: 3, frames: 32, fps: 7.5, placement: uniform}
 decode: {backend: decord, timeout: 1h30m, max_pixels: 8.3M, min_coverage: 1}
 output: {uri: /b, catalog: "sqlite:////c/d.db", top_k: 10, min_score: 1e-3}
 ray: {address: auto, decode_cpus: 6, actors: [1, 4], gpus_per_actor: 0.5, object_store: 2GiB}
+schedule: {cron: "15  1 * * MON-FRI", time_zone: Europe/Berlin}
 """)
     assert job.model_dump() == {
         "name": "everything-2.0",
@@ -113,6 +114,7 @@ ray: {address: auto, decode_cpus: 6, actors: [1, 4], gpus_per_actor: 0.5, object
         "decode": {"backend": "decord", "timeout": 5400.0, "max_pixels": 8_300_000, "min_coverage": 1.0},
         "output": {"uri": "/b", "catalog": "sqlite:////c/d.db", "top_k": 10, "min_score": 0.001},
         "ray": {"address": "auto", "decode_cpus": 6, "actors": (1, 4), "gpus_per_actor": 0.5, "object_store": 2 * 1024**3},
+        "schedule": {"cron": "15 1 * * MON-FRI", "time_zone": "Europe/Berlin"},
     }
 
 
@@ -132,7 +134,7 @@ def test_a_job_knows_its_file_and_keeps_it_on_the_way_to_a_worker(tmp_path: Path
 
 def test_the_path_of_the_file_is_not_a_key() -> None:
     assert complaints(SMALL + "path: x\n") == [
-        "job.yaml:6 path: not a key of a job; allowed: name, source, model, sampling, decode, output, ray"
+        "job.yaml:6 path: not a key of a job; allowed: name, source, model, sampling, decode, output, ray, schedule"
     ]
 
 
@@ -596,7 +598,7 @@ def test_other_shell_forms_are_refused(form: str) -> None:
 
 def test_variables_are_not_filled_in_in_keys() -> None:
     assert complaints(SMALL + "${HOME}: x\n") == [
-        "job.yaml:6 ${HOME}: not a key of a job; allowed: name, source, model, sampling, decode, output, ray"
+        "job.yaml:6 ${HOME}: not a key of a job; allowed: name, source, model, sampling, decode, output, ray, schedule"
     ]
 
 
@@ -831,7 +833,7 @@ def test_the_schema_is_valid_in_both_drafts() -> None:
 def test_every_key_has_a_description() -> None:
     schema = job_schema()
     sections = {name: part["properties"] for name, part in schema["properties"].items() if "properties" in part}
-    assert list(sections) == ["source", "model", "sampling", "decode", "output", "ray"]
+    assert list(sections) == ["source", "model", "sampling", "decode", "output", "ray", "schedule"]
     for keys in (schema["properties"], *sections.values()):
         assert [key for key, part in keys.items() if not part.get("description")] == []
 

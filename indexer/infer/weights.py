@@ -89,6 +89,12 @@ def cache_path(entry: ModelEntry) -> Path:
     return home / "hub" / "checkpoints" / entry.weights_file
 
 
+def download_url(entry: ModelEntry) -> str:
+    """Where a missing file comes from: torchvision's address, or the mirror."""
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return f"{mirror.rstrip('/')}/{entry.weights_file}" if mirror else str(weights_object(entry).url)
+
+
 def load_state(weights: Weights) -> dict[str, Any]:
     """The state dict in a .pth (tensors only, never code) or .safetensors file. Raises WeightsError. Imports torch."""
     import io
@@ -119,10 +125,7 @@ def load_state(weights: Weights) -> dict[str, Any]:
 def _download(entry: ModelEntry, path: Path) -> None:
     from torch.hub import download_url_to_file
 
-    url = weights_object(entry).url
-    mirror = os.environ.get(MIRROR_VARIABLE)
-    if mirror:
-        url = f"{mirror.rstrip('/')}/{entry.weights_file}"
+    url = download_url(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Writes beside `path`, checks the hash, renames: a broken download never takes the place of a file.
