@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from indexer.cli import app
 from tests.archives import Archive
@@ -50,7 +51,7 @@ def test_the_shell_recipe(archive: Archive) -> None:
 
 
 def test_the_readme_names_every_command_and_no_other() -> None:
-    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands = set(typer.main.get_group(app).commands)
     table = "\n".join(line for line in README.splitlines() if line.startswith("| `indexer "))
     assert set(re.findall(r"`indexer (\w+)", table)) == commands
 
