@@ -29,6 +29,7 @@ from indexer.complaints import complaints, fault
 from indexer.fields import PathOrS3, Pattern
 from indexer.fields import Section as _Section
 from indexer.jobfile import read_job_file, report
+from indexer.observe.settings import Monitor
 from indexer.quantities import shown
 from indexer.schedule.settings import Schedule
 
@@ -233,6 +234,7 @@ class Job(_Section):
     output: Output = Field(default_factory=dict, validate_default=True)
     ray: Ray = Field(default_factory=dict, validate_default=True)
     schedule: Schedule = Field(default_factory=dict, validate_default=True)
+    monitor: Monitor = Field(default_factory=dict, validate_default=True)
 
     _path: Path = PrivateAttr()
 

@@ -17,6 +17,7 @@ from indexer.config import load_job
 from indexer.console import ConsoleReporter, shown_path
 from indexer.errors import ConfigError, StopRun
 from indexer.execute import make_executor
+from indexer.observe.observed import observed
 from indexer.report import JsonReporter, Reporter
 
 EXIT_CODES = {"complete": 0, "partial": 3, "stopped": 75}
@@ -72,6 +73,7 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
                 reporter = ConsoleReporter(str(path), shown_path(job.output.uri))
             if job.model.weights == "random":
                 reporter.warn("model.weights is random: the labels of this index mean nothing; it is for trials only")
+            reporter = observed(job, reporter)
             outcome = pipeline.run(job, lambda: make_executor(job, local=local), reporter, options, stopped=stop)
     except StopRun as error:
         reporter.failed(str(error), error.exit_code)

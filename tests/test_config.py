@@ -105,6 +105,7 @@ decode: {backend: decord, timeout: 1h30m, max_pixels: 8.3M, min_coverage: 1}
 output: {uri: /b, catalog: "sqlite:////c/d.db", top_k: 10, min_score: 1e-3}
 ray: {address: auto, decode_cpus: 6, actors: [1, 4], gpus_per_actor: 0.5, object_store: 2GiB}
 schedule: {cron: "15  1 * * MON-FRI", time_zone: Europe/Berlin}
+monitor: {metrics: /m.prom, notify: ["https://host/a"], notify_on: [failed]}
 """)
     assert job.model_dump() == {
         "name": "everything-2.0",
@@ -115,6 +116,7 @@ schedule: {cron: "15  1 * * MON-FRI", time_zone: Europe/Berlin}
         "output": {"uri": "/b", "catalog": "sqlite:////c/d.db", "top_k": 10, "min_score": 0.001},
         "ray": {"address": "auto", "decode_cpus": 6, "actors": (1, 4), "gpus_per_actor": 0.5, "object_store": 2 * 1024**3},
         "schedule": {"cron": "15 1 * * MON-FRI", "time_zone": "Europe/Berlin"},
+        "monitor": {"metrics": "/m.prom", "notify": ("https://host/a",), "notify_on": ("failed",)},
     }
 
 
@@ -134,7 +136,7 @@ def test_a_job_knows_its_file_and_keeps_it_on_the_way_to_a_worker(tmp_path: Path
 
 def test_the_path_of_the_file_is_not_a_key() -> None:
     assert complaints(SMALL + "path: x\n") == [
-        "job.yaml:6 path: not a key of a job; allowed: name, source, model, sampling, decode, output, ray, schedule"
+        "job.yaml:6 path: not a key of a job; allowed: name, source, model, sampling, decode, output, ray, schedule, monitor"
     ]
 
 
@@ -598,7 +600,8 @@ def test_other_shell_forms_are_refused(form: str) -> None:
 
 def test_variables_are_not_filled_in_in_keys() -> None:
     assert complaints(SMALL + "${HOME}: x\n") == [
-        "job.yaml:6 ${HOME}: not a key of a job; allowed: name, source, model, sampling, decode, output, ray, schedule"
+        "job.yaml:6 ${HOME}: not a key of a job; "
+        "allowed: name, source, model, sampling, decode, output, ray, schedule, monitor"
     ]
 
 
@@ -833,7 +836,7 @@ def test_the_schema_is_valid_in_both_drafts() -> None:
 def test_every_key_has_a_description() -> None:
     schema = job_schema()
     sections = {name: part["properties"] for name, part in schema["properties"].items() if "properties" in part}
-    assert list(sections) == ["source", "model", "sampling", "decode", "output", "ray", "schedule"]
+    assert list(sections) == ["source", "model", "sampling", "decode", "output", "ray", "schedule", "monitor"]
     for keys in (schema["properties"], *sections.values()):
         assert [key for key, part in keys.items() if not part.get("description")] == []
 

@@ -1,0 +1,86 @@
+"""The metrics of a job in Prometheus' text format, for the textfile collector of its node exporter.
+
+Written whole and renamed into place, every EVERY_SECONDS and at the end. All gauges: a run is an event, not a service.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from indexer.config import Job
+from indexer.observe.listeners import Silent
+from indexer.report import Tally
+
+EVERY_SECONDS = 10.0
+_LAST_SUCCESS = "indexer_last_success_timestamp_seconds"
+
+
+class MetricsFile(Silent):
+    """See `Reporter` for the contract."""
+
+    def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
+        assert job.monitor.metrics is not None
+        self._path = Path(job.monitor.metrics)
+        self._job = job.name
+        self._warn = warn
+        self._next = 0.0
+        self._last_success = _last_success(self._path, job.name)
+
+    def started(self, tally: Tally) -> None:
+        self._write(tally, "running")
+
+    def progress(self, tally: Tally) -> None:
+        if time.monotonic() >= self._next:
+            self._write(tally, "running")
+
+    def finished(self, tally: Tally, outcome: str) -> None:
+        if outcome in ("complete", "partial"):
+            self._last_success = time.time()
+        self._write(tally, outcome)
+
+    def failed(self, message: str, exit_code: int) -> None:
+        self._write(None, "failed")
+
+    def _write(self, tally: Tally | None, outcome: str) -> None:
+        self._next = time.monotonic() + EVERY_SECONDS
+        try:
+            write_to_textfile(str(self._path), self._gauges(tally, outcome))
+        except OSError as error:
+            self._warn(f"{self._path}: the metrics cannot be written (monitor.metrics): {error.strerror}")
+            self._next = float("inf")  # said once
+
+    def _gauges(self, tally: Tally | None, outcome: str) -> CollectorRegistry:
+        registry = CollectorRegistry()
+
+        def gauge(name: str, help_text: str, values: dict[str, float], label: str | None = None) -> None:
+            found = Gauge(name, help_text, ["job", label] if label else ["job"], registry=registry)
+            for key, value in values.items():
+                found.labels(*([self._job, key] if label else [self._job])).set(value)
+
+        gauge("indexer_run_state", "1 for the state of the last run.", {outcome: 1}, "state")
+        gauge("indexer_run_timestamp_seconds", "When this was written.", {"": time.time()})
+        if self._last_success is not None:
+            gauge(_LAST_SUCCESS, "When a run last ended complete or partial.", {"": self._last_success})
+        if tally is not None:
+            event = tally.as_event(outcome)
+            gauge("indexer_videos", "Videos of the source, by what became of them.", event["videos"], "state")
+            gauge("indexer_failures", "Failed videos of the run, by code.", event["failures"], "code")
+            gauge("indexer_stage_seconds", "Busy seconds of the run, all workers.", event["stages"], "stage")
+            for name in ("segments", "clips", "video_seconds", "decoded_seconds", "wall_seconds"):
+                gauge(f"indexer_run_{name}", f"{name} of the run, as in its report.", {"": event[name]})
+        return registry
+
+
+def _last_success(path: Path, job: str) -> float | None:
+    """What an earlier run wrote; None if there was none, or it cannot be read."""
+    try:
+        families = list(text_string_to_metric_families(path.read_text()))
+    except (OSError, ValueError):
+        return None
+    samples = (sample for family in families for sample in family.samples)
+    return next((s.value for s in samples if s.name == _LAST_SUCCESS and s.labels.get("job") == job), None)

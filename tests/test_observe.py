@@ -1,0 +1,198 @@
+"""Who else hears how a run goes: the log beside the index, the metrics file, webhooks."""
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from indexer.config import Job, load_job
+from indexer.errors import ConfigError
+from indexer.observe import webhooks
+from indexer.observe.metrics import MetricsFile
+from indexer.observe.runlog import LOGS_KEPT, open_log
+from indexer.observe.webhooks import Webhooks
+from indexer.report import Tally
+from tests.archives import Archive
+
+SECRET = "sesame-4711"
+
+
+@dataclass
+class Receiver:
+    """A webhook's other side: answers with each of `answers` in turn, then with the last one for ever."""
+
+    url: str
+    answers: list[int]
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(found.answers.pop(0) if len(found.answers) > 1 else found.answers[0])
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        found = Receiver(f"http://127.0.0.1:{server.server_port}/hooks/{SECRET}", [200])
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def job(folder: Path, **monitor: Any) -> Job:
+    path = folder / "job.yaml"
+    settings = {"name": "nightly", "source": {"uri": "v"}, "model": {"name": "r3d_18"}, "monitor": monitor}
+    path.write_text(yaml.safe_dump(settings))
+    return load_job(path)
+
+
+def samples(path: Path) -> dict[str, float]:
+    """name, or name{last label} -> value"""
+    return {
+        sample.name + "".join(f" {value}" for key, value in sample.labels.items() if key != "job"): sample.value
+        for family in text_string_to_metric_families(path.read_text())
+        for sample in family.samples
+    }
+
+
+def test_a_run_leaves_its_log_its_metrics_and_tells_the_webhook_and_no_secret_anywhere(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    archive = Archive(tmp_path)
+    archive.add("good.mp4")
+    (archive.videos / "bad.mp4").write_bytes(b"no video at all")
+    monitor = {
+        "metrics": "m.prom",
+        "notify": ["${HOOK}", "http://127.0.0.1:9/${HOOK_SECRET}"],
+        "notify_on": ["start", "partial"],
+    }
+    path = archive.write_job(monitor=monitor)
+    keys = {"AWS_SECRET_ACCESS_KEY": SECRET, "PGPASSWORD": SECRET, "HOOK_SECRET": SECRET}
+    ended = archive.command("run", str(path), "--local", "--json", HOOK=receiver.url, **keys)
+    assert ended.returncode == 3, ended.stderr
+
+    (log,) = (tmp_path / "index" / "logs").iterdir()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    by_event = {line["event"]: line for line in lines}
+    assert by_event["video_done"]["uri"] == str(archive.videos / "good.mp4")
+    assert (by_event["video_failed"]["code"], by_event["video_failed"]["run_id"]) == ("E_NOT_MEDIA", 1)
+    assert by_event["run_finished"]["videos"]["indexed"] == 1
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"]) for line in lines)
+
+    metrics = samples(tmp_path / "m.prom")
+    assert (metrics["indexer_videos indexed"], metrics["indexer_videos failed"]) == (1, 1)
+    assert (metrics["indexer_failures E_NOT_MEDIA"], metrics["indexer_run_state partial"]) == (1, 1)
+    assert time.time() - metrics["indexer_last_success_timestamp_seconds"] < 60
+
+    assert [body["event"] for body in receiver.bodies] == ["run_started", "run_finished"]
+    assert receiver.bodies[0]["text"] == "test: run 1 has begun: 2 of 2 videos to index"
+    assert receiver.bodies[1]["text"].startswith(
+        "test: run 1 is partial: 1 videos indexed, 0 unchanged, 1 failed, 0 left, in "
+    )
+    assert "the webhook at 127.0.0.1 was not told (monitor.notify): URLError" in ended.stdout
+    assert json.loads(ended.stdout.splitlines()[-1])["event"] == "run_finished"
+    assert "was not told" in log.read_text()
+
+    written = [
+        ended.stdout,
+        ended.stderr,
+        *(p.read_bytes().decode(errors="replace") for p in tmp_path.rglob("*") if p.is_file()),
+    ]
+    assert [text for text in written if SECRET in text] == []
+
+
+def test_only_the_last_logs_are_kept(tmp_path: Path) -> None:
+    settings = job(tmp_path)
+    folder = tmp_path / "index" / "logs"
+    folder.mkdir(parents=True)
+    for number in range(40):
+        (folder / f"20200101T0000{number:02}Z-1.jsonl").touch()
+    log = open_log(settings, pytest.fail)
+    assert log is not None
+    log.close()
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) == LOGS_KEPT
+    assert names[0] == "20200101T000011Z-1.jsonl"
+
+
+def test_a_log_that_cannot_be_kept_is_a_warning(tmp_path: Path) -> None:
+    settings = job(tmp_path)
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "logs").write_text("a file")
+    heard: list[str] = []
+    assert open_log(settings, heard.append) is None
+    assert heard == [f"{tmp_path}/index/logs: no log of this run can be kept there: File exists"]
+
+
+def test_metrics_remember_the_last_success_through_a_failed_run(tmp_path: Path) -> None:
+    settings = job(tmp_path, metrics="m.prom")
+    MetricsFile(settings, pytest.fail).finished(Tally(run_id=1), "complete")
+    good = samples(tmp_path / "m.prom")["indexer_last_success_timestamp_seconds"]
+    MetricsFile(settings, pytest.fail).failed("no space", 14)
+    after = samples(tmp_path / "m.prom")
+    assert (after["indexer_last_success_timestamp_seconds"], after["indexer_run_state failed"]) == (good, 1)
+
+
+def test_metrics_that_cannot_be_written_are_said_once(tmp_path: Path) -> None:
+    heard: list[str] = []
+    metrics = MetricsFile(job(tmp_path, metrics="nowhere/m.prom"), heard.append)
+    for _ in range(3):
+        metrics.progress(Tally())
+    assert heard == [f"{tmp_path}/nowhere/m.prom: the metrics cannot be written (monitor.metrics): No such file or directory"]
+
+
+def test_a_webhook_that_fails_is_tried_again(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.answers = [500, 503, 200]
+    Webhooks(job(tmp_path, notify=[receiver.url]), pytest.fail).finished(Tally(run_id=7), "complete")
+    assert [body["run_id"] for body in receiver.bodies] == [7, 7, 7]
+
+
+def test_a_webhook_that_refuses_costs_a_warning(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.answers = [403]
+    heard: list[str] = []
+    Webhooks(job(tmp_path, notify=[receiver.url]), heard.append).failed("the disk is full", 14)
+    assert receiver.bodies[0]["text"] == "nightly: the run could not go on (exit code 14): the disk is full"
+    assert heard == ["the webhook at 127.0.0.1 was not told (monitor.notify): it answers 403"]
+
+
+def test_a_webhook_that_never_answers_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "GRACE_SECONDS", 0.5)
+    heard: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hooks = Webhooks(job(tmp_path, notify=[f"http://127.0.0.1:{silent.getsockname()[1]}/x"]), heard.append)
+        began = time.monotonic()
+        hooks.finished(Tally(run_id=1), "partial")
+        assert time.monotonic() - began < 3
+    assert heard == ["a webhook did not answer within 0.5 s (monitor.notify)"]
+
+
+def test_only_what_is_wanted_is_told(tmp_path: Path, receiver: Receiver) -> None:
+    hooks = Webhooks(job(tmp_path, notify=[receiver.url], notify_on=["failed"]), pytest.fail)
+    hooks.started(Tally(run_id=1))
+    hooks.finished(Tally(run_id=1), "complete")
+    assert receiver.bodies == []
+
+
+@pytest.mark.parametrize("address", ["hooks.example.com/x", "ftp://host/x", "https://host"])
+def test_what_is_no_webhook_is_refused_without_being_shown(tmp_path: Path, address: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"monitor\.notify.*write for example https://hooks\.example\.com/\$\{HOOK\}"
+    ) as error:
+        job(tmp_path, notify=[address])
+    assert address not in str(error.value)
