@@ -1,0 +1,141 @@
+"""What can be known of the containers without an engine that runs them."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+DOCKERFILE = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+KUBERNETES = [
+    document
+    for name in ("base", "rayjob")
+    for document in yaml.safe_load_all((DOCKER / f"kubernetes/{name}.yaml").read_text())
+]
+
+
+def instructions(word: str) -> list[str]:
+    return [line.split(maxsplit=1)[1] for line in DOCKERFILE.splitlines() if line.startswith(word + " ")]
+
+
+def test_everything_that_is_copied_is_there_and_reaches_the_engine() -> None:
+    sources = [name for line in instructions("COPY") if "--from" not in line for name in line.split()[:-1]]
+    assert sources
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for source in sources:
+        path = ROOT / source
+        assert path.exists(), source
+        assert any(path.relative_to(ROOT).match(pattern) for pattern in kept), f".dockerignore keeps {source} out"
+
+
+def test_images_are_pinned() -> None:
+    images = [line.split()[0] for line in instructions("FROM")]
+    own = {line.split(" AS ")[1] for line in instructions("FROM")}
+    outside = {image for image in images if image not in own}
+    outside |= {service["image"] for service in COMPOSE["services"].values() if "build" not in service}
+    assert len(outside) == 3
+    assert [image for image in outside if not re.search(r":[^:]*\d+[.-]\d+", image)] == []
+
+
+def test_the_last_stages_compile_nothing_and_are_not_root() -> None:
+    last = DOCKERFILE[DOCKERFILE.index(" AS cpu") :]
+    assert re.findall(r"\b(gcc|build-essential|apt-get|pip install)\b", last) == []
+    assert instructions("USER") == ["indexer"]
+    assert [line.split(" AS ")[1] for line in instructions("FROM")] == ["build", "cpu", "cuda"]
+
+
+def test_the_cluster_listens_on_loopback_and_asks_for_a_token() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    for name in ("head", "worker", "web", "job"):
+        service = COMPOSE["services"][name]
+        assert service["environment"]["RAY_AUTH_MODE"] == "token"
+        assert service["shm_size"] == "4gb"
+    assert COMPOSE["services"]["job"]["profiles"] == ["job"]
+
+
+def test_secrets_come_from_the_environment_that_the_example_lists() -> None:
+    text = (DOCKER / "compose.yaml").read_text()
+    listed = {line.partition("=")[0] for line in (DOCKER / "example.env").read_text().splitlines() if "=" in line}
+    assert set(re.findall(r"\$\{(\w+)", text)) == listed
+    values = [value for service in COMPOSE["services"].values() for value in service["environment"].items()]
+    named = [(name, value) for name, value in values if re.search("PASSWORD|TOKEN|SECRET", name)]
+    assert named
+    assert [name for name, value in named if not value.startswith("${")] == []
+
+
+def test_services_depend_on_services_that_say_when_they_are_well() -> None:
+    for service in COMPOSE["services"].values():
+        for name in service.get("depends_on", {}):
+            other = COMPOSE["services"][name]
+            assert "healthcheck" in other or other["environment"].get("INDEXER_HEALTH"), name
+
+
+def test_what_the_kubernetes_files_refer_to_is_there() -> None:
+    by_kind = {(document["kind"], document["metadata"]["name"]) for document in KUBERNETES}
+    job = next(document for document in KUBERNETES if document["kind"] == "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert set(cluster) == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
+    pods = [cluster["headGroupSpec"]["template"]["spec"], *(g["template"]["spec"] for g in cluster["workerGroupSpecs"])]
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert ("ServiceAccount", pod["serviceAccountName"]) in by_kind
+        (container,) = pod["containers"]
+        assert ("Secret", container["envFrom"][0]["secretRef"]["name"]) in by_kind
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+        assert ("ConfigMap", volumes["jobs"]["configMap"]["name"]) in by_kind
+        assert ("PersistentVolumeClaim", volumes["index"]["persistentVolumeClaim"]["claimName"]) in by_kind
+
+
+def test_the_job_in_the_config_map_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from indexer.config import load_job
+
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    config = next(document for document in KUBERNETES if document["kind"] == "ConfigMap")
+    (tmp_path / "archive.yaml").write_text(config["data"]["archive.yaml"])
+    assert load_job(tmp_path / "archive.yaml").ray.address == "head:6379"
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> dict[str, str]:
+    """A PATH on which the programs of the image say how they were called."""
+    for name in ("indexer", "ray", "python"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        program.chmod(0o755)
+    return os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["run", "/jobs/a.yaml"], "indexer run /jobs/a.yaml"),
+        (["--help"], "indexer --help"),
+        (["ray", "start", "--head"], "ray start --head"),
+    ],
+)
+def test_the_entry_point_runs_the_indexer_or_a_program(programs: dict[str, str], arguments: list[str], called: str) -> None:
+    done = subprocess.run([DOCKER / "entrypoint.sh", *arguments], env=programs, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == called
+
+
+@pytest.mark.parametrize(
+    ("health", "called"),
+    [
+        ("", "indexer --version"),
+        ("ray", "ray status --address head:6379"),
+        ("http://127.0.0.1:8765/", "http://127.0.0.1:8765/"),
+    ],
+)
+def test_the_health_check_asks_what_the_container_is_for(programs: dict[str, str], health: str, called: str) -> None:
+    environment = programs | {"INDEXER_HEALTH": health, "RAY_ADDRESS": "head:6379"}
+    done = subprocess.run([DOCKER / "healthcheck.sh"], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(called)
