@@ -27,12 +27,12 @@ def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str 
 
     Raises ConfigError if there is no index yet, or the address cannot be had.
     """
-    job, engine = index_of(path)
-    archive = Archive(job, engine, current_recipe(job, engine), semantic=sentence_model(None))
     if token is None and not _is_loopback(host):
         token = secrets.token_urlsafe(24)
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16):
         raise ConfigError("--token: write at least 16 ASCII characters; without --token a good one is made")
+    job, engine = index_of(path)
+    archive = Archive(job, engine, current_recipe(job, engine), semantic=sentence_model(None))
     app = make_app(archive, names={"localhost", host, socket.gethostname(), *names}, token=token)
     with _listening(host, port) as listener:
         bound = listener.getsockname()[1]
@@ -51,15 +51,11 @@ def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address, family=family)
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: {error.strerror}; choose another port, such as --port 0") from error
-    return listener
 
 
 def _is_loopback(host: str) -> bool:
