@@ -37,7 +37,7 @@ class Asked:
     under: str = ""
     """What the uri begins with; empty: anything."""
     like: str = ""
-    """An Example; then `q` does not count."""
+    """An Example, where `q` is empty."""
     limit: int = SHOWN
 
     @property
@@ -86,9 +86,8 @@ def asked_by(parameters: Mapping[str, str]) -> Asked:
         raise ConfigError(f"sort: {sort!r} is not known; allowed: {', '.join(_SORTS)}")
     if limit and not (limit.isascii() and limit.isdigit() and len(limit) < 10 and int(limit) > 0):
         raise ConfigError(f"limit: {limit!r} is not a number from 1 to {MOST}")
-    asked = Asked(q, min_score, found, under, like, min(int(limit or SHOWN), MOST))
-    if asked.example is not None:
-        return asked.with_(q="")
+    asked = Asked(q, min_score, found, under, "" if q else like, min(int(limit or SHOWN), MOST))
+    _ = asked.example  # says what is wrong with it
     return asked
 
 
