@@ -85,7 +85,7 @@ def _cells(segments: Sequence[ShownSegment], label: str, length: int) -> tuple[C
         if cells:
             start, end, before = cells[-1]
             narrow = end - start < least_ms and segment.start_ms - end < least_ms
-            if narrow or (segment.start_ms == end and int(10 * score) == int(10 * before)):
+            if narrow or (segment.start_ms == end and round(10 * score) == round(10 * before)):
                 cells[-1] = start, segment.end_ms, max(score, before)
                 continue
         cells.append((segment.start_ms, segment.end_ms, score))
