@@ -10,14 +10,18 @@ from pathlib import Path
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from indexer.errors import ConfigError
 from indexer.index import current_recipe, index_of
+from indexer.search.parse import parse
 from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
 from indexer.serve.archive import ShownSegment
 from indexer.serve.asked import Asked, asked_by
+from indexer.serve.pages import as_typed, by_label
 from indexer.serve.strip import strip
 from tests.archives import Archive, five_videos
 
@@ -187,8 +191,9 @@ def test_words_that_mean_no_label_offer_those_that_are_near(site: Site) -> None:
         ({"q": "yoga", "sort": "worst"}, "allowed: best, newest, video"),
         ({"q": "yoga", "min_score": "7"}, "min_score:"),
         ({"q": "yoga", "limit": "-1"}, "limit:"),
-        ({"q": "a" * 1001}, "1,001 characters are too many"),
-        ({"q": "yo\0ga"}, "zero byte"),
+        ({"q": "a" * 1001}, "at most 1000 characters"),
+        ({"q": "yo\0ga"}, "this is no character"),
+        ({"q": "yoga", "under": "/a\0"}, "under:"),
         ({"like": "7"}, "VIDEO:START-END"),
         ({"like": "999999:0-1000"}, "there is no video 999999"),
     ],
@@ -229,6 +234,13 @@ def test_an_address_says_all_of_a_search_and_nothing_that_is_as_usual() -> None:
     assert Asked(q="yoga").link(t=123456.789) == "/?t=123456.789&q=yoga"
     with pytest.raises(ConfigError, match="like:"):
         asked_by({"like": "1:5-5"})
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40))
+def test_every_label_can_be_asked_for_by_its_link(name: str) -> None:
+    assert parse(by_label(name)).action.labels == (name,)
+    if '"' in name or ":" in name:
+        assert as_typed(name) == by_label(name)
 
 
 def test_a_strip_shows_searched_labels_first_and_time_that_was_not_analysed() -> None:

@@ -196,6 +196,15 @@ def test_more_like_this_leads_to_other_moments(open_page: OpenPage, query: str) 
     expect(page.locator(".sum").first).to_contain_text("that look like")
 
 
+def test_what_the_browser_cannot_play_is_shown_as_a_small_copy(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.route("**/media/*", lambda route: route.fulfill(content_type="video/mp4", body="no video"))
+    page.goto("/video/2?t=1")
+    page.wait_for_url("**/video/2?t=1*small=1*")
+    wait_for(page, "document.getElementById('player')?.readyState >= 2")
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(1, abs=0.05)
+
+
 def test_search_and_play_work_without_javascript(open_page: OpenPage, query: str) -> None:
     page = open_page("/", java_script_enabled=False)
     box(page).fill(query)

@@ -27,9 +27,10 @@ from starlette.staticfiles import StaticFiles
 from indexer.errors import ConfigError, StopRun, VideoError, VideoSkip
 from indexer.search.edl import MOST_EVENTS
 from indexer.search.export import FORMATS, export_as
+from indexer.search.parse import LONGEST
 from indexer.serve import pages
 from indexer.serve.archive import Archive, ShownVideo
-from indexer.serve.asked import LONGEST_QUERY, MOST, Asked, asked_by
+from indexer.serve.asked import MOST, Asked, asked_by
 from indexer.serve.gate import Gate
 from indexer.serve.media import OpenFileResponse, open_inside
 from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy, copies_folder
@@ -62,7 +63,7 @@ def make_app(
             asked = asked_by(request.query_params)
             found = archive.search(asked) if asked.is_search else None
         except ConfigError as error:
-            shown = Asked(q=request.query_params.get("q", "").strip()[:LONGEST_QUERY])
+            shown = Asked(q=request.query_params.get("q", "").strip()[:LONGEST])
             return pages.search(archive, shown, None, problem=error, status=400)
         return pages.search(archive, asked, found)
 

@@ -27,6 +27,18 @@ _BEFORE_MS = 5_000
 """How much of what comes before a moment a small copy shows."""
 _PREVIEW_MS = 2_000
 
+
+def by_label(name: str) -> str:
+    """The query for exactly this label."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'label:"{escaped}"'
+
+
+def as_typed(name: str) -> str:
+    """The shortest query for a label: its name, where that means nothing else in a query."""
+    return by_label(name) if any(c in name for c in '":\\') else name
+
+
 _templates = Environment(
     loader=PackageLoader("indexer.serve"),
     autoescape=True,
@@ -35,6 +47,7 @@ _templates = Environment(
     undefined=StrictUndefined,
 )
 _templates.filters |= {
+    "as_typed": as_typed,
     "clock": clock,
     "printable": printable,
     "number": "{:,}".format,
@@ -143,11 +156,6 @@ def runs(archive: Archive) -> HTMLResponse:
 def problem(archive: Archive, sentence: str, status: int) -> HTMLResponse:
     """A sentence instead of an answer."""
     return _page("problem.html", status, archive=archive, asked=Asked(), labels=[], sentence=sentence)
-
-
-def by_label(name: str) -> str:
-    """The query for exactly this label."""
-    return f'label:"{name}"'
 
 
 def _page(template: str, status: int, **values: Any) -> HTMLResponse:
