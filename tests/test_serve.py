@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from indexer.serve.asked import Asked, asked_by
 from indexer.serve.pages import as_typed, by_label
 from indexer.serve.strip import strip
 from tests.archives import Archive, five_videos
+from tests.postgres import Postgres
 
 
 class Site:
@@ -46,16 +48,23 @@ class Site:
         return answer.text
 
 
+@contextmanager
+def served(archive: Archive) -> Iterator[Site]:
+    job, engine = index_of(archive.job_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(archive.folder / "cache"))
+        app = make_app(Shown(job, engine, current_recipe(job, engine)), names=["testserver"])
+        with TestClient(app) as client:
+            yield Site(archive, client)
+    engine.dispose()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    archive = five_videos(Archive(folder))
+    archive = five_videos(Archive(tmp_path_factory.mktemp("site")))
     archive.run()
-    job, engine = index_of(archive.job_path)
-    app = make_app(Shown(job, engine, current_recipe(job, engine)), names=["testserver"], copies=folder / "copies")
-    with TestClient(app) as client:
-        yield Site(archive, client)
-    engine.dispose()
+    with served(archive) as site:
+        yield site
 
 
 def links(page: str, pattern: str) -> list[str]:
@@ -224,6 +233,19 @@ def test_the_runs_page_says_what_failed_and_what_to_do(site: Site) -> None:
     assert [group["count"] for group in document["failures"]] == [1]
 
 
+def test_an_index_in_postgresql_is_shown_as_any_other(tmp_path: Path, postgres: Postgres) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    (archive.videos / "bad.mp4").write_text("no video")
+    archive.run(output={"catalog": postgres.url(postgres.database())})
+    with served(archive) as site:
+        assert "1 of 2 videos are indexed" in site.page("/", q=site.query)
+        card = links(site.page("/", q=site.query), "/video/")[0]
+        assert 'class="cell"' in site.page(card)
+        assert "bad.mp4</b> is not a video" in site.page("/runs")
+        assert "a.mp4" in site.get("/export.csv", params={"q": site.query}).text
+
+
 def test_an_address_says_all_of_a_search_and_nothing_that_is_as_usual() -> None:
     asked = Asked(q="a & b", min_score=0.25, sort="newest", under="/x/")
     assert asked.link() == "/?q=a+%26+b&min_score=0.25&sort=newest&under=%2Fx%2F"
@@ -236,7 +258,7 @@ def test_an_address_says_all_of_a_search_and_nothing_that_is_as_usual() -> None:
         asked_by({"like": "1:5-5"})
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40).filter(str.strip))
 def test_every_label_can_be_asked_for_by_its_link(name: str) -> None:
     assert parse(by_label(name)).action.labels == (name,)
     if '"' in name or ":" in name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -55,7 +56,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     archive = five_videos(Archive(tmp_path_factory.mktemp("browsed")))
     archive.run()
     command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.job_path), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as server:
+    environment = os.environ | {"XDG_CACHE_HOME": str(archive.folder / "cache")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stderr is not None
         found = re.search(r"http://\S+/", server.stderr.readline())
         assert found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ def search(
         "offered": [] if found is None else [(name, asked.with_(q=by_label(name)).link()) for name in found.candidates],
         "scores": sorted({*SCORES, asked.min_score}),
         "more": None if found is None else _more(asked, found),
-        "formats": list(FORMATS),
+        "formats": [form for form in FORMATS if form != "otio" or find_spec("opentimelineio")],
         "problem": problem.problem if isinstance(problem, QueryError) else problem,
         "position": problem.position if isinstance(problem, QueryError) else None,
     }
