@@ -176,6 +176,27 @@ def parts(
 
 
 @app.command()
+def serve(
+    job: JobOption,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0: for everybody who knows the token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8765,
+    token: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TOKEN", envvar="INDEXER_TOKEN", help="What a visitor must know. Made and printed if --host needs one."
+        ),
+    ] = None,
+    name: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="A name by which this server is reached.")] = None,  # noqa: UP045
+) -> None:
+    """Show the index as a search page, for a browser, and as JSON."""
+    from indexer.serve.server import serve as run_server
+
+    run_server(job, host=host, port=port, names=name or (), token=token)
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """List the models that a job can use, with their published accuracy."""
     from indexer import views

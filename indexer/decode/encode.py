@@ -33,20 +33,24 @@ _TICKS = 90_000
 """Of the clock of pictures, in a second; the pictures of all broadcast rates are whole numbers of them apart."""
 _QUALITY = {"crf": "18", "preset": "veryfast"}
 """Of x264: hardly a difference to be seen, at some times real time."""
+_SMALL = {"crf": "26", "preset": "veryfast"}
 _LAYOUTS = {1: "mono", 6: "5.1"}
 """Channels -> what AAC calls them; any other number becomes stereo."""
 
 
-def encode(opened: OpenVideo, out: OutputContainer, start_seconds: float, end_seconds: float) -> None:
+def encode(
+    opened: OpenVideo, out: OutputContainer, start_seconds: float, end_seconds: float, *, height: int | None = None
+) -> None:
     """Write what is shown and heard in [start, end), and the way it is shown: aspect, rotation, colours.
 
-    The first picture is the one that is shown at the start. Raises Corrupt if nothing is shown, av.error.FFmpegError.
+    The first picture is the one that is shown at the start. With `height`, higher pictures are made as small, and coarser,
+    in 8 bits of 4:2:0 as every browser knows it. Raises Corrupt if nothing is shown, av.error.FFmpegError.
     """
     back_seconds, sample = _way_in(opened, start_seconds)
     with open_container(opened.path) as source:
         if back_seconds is not None:
             seek(source, opened, start_seconds - back_seconds)
-        pictures = _Pictures(opened, out, sample, start_seconds, end_seconds)
+        pictures = _Pictures(opened, out, sample, start_seconds, end_seconds, height)
         sounds = {s.index: _Sound(opened, out, s, start_seconds, end_seconds) for s in audible(source)}
         tracks: dict[int, _Pictures | _Sound] = {opened.stream.index: pictures, **sounds}
         latest = end_seconds + opened.origin_seconds + AUDIO_LAG_SECONDS
@@ -98,7 +102,13 @@ class _Pictures:
     """The track of pictures."""
 
     def __init__(
-        self, opened: OpenVideo, out: OutputContainer, sample: av.VideoFrame, start_seconds: float, end_seconds: float
+        self,
+        opened: OpenVideo,
+        out: OutputContainer,
+        sample: av.VideoFrame,
+        start_seconds: float,
+        end_seconds: float,
+        height: int | None,
     ) -> None:
         self.done = False
         self._out = out
@@ -108,9 +118,11 @@ class _Pictures:
         self._lengths: dict[int, int] = {}
         self._encoded = 0
         rate = Fraction(opened.guessed_fps).limit_denominator(1001)
-        self._stream: VideoStream = out.add_stream("libx264", rate=rate, options=_QUALITY)
+        self._stream: VideoStream = out.add_stream("libx264", rate=rate, options=_QUALITY if height is None else _SMALL)
         codec = self._stream.codec_context
-        codec.width, codec.height = (side - side % 2 for side in (sample.width, sample.height))  # as 4:2:0 needs
+        scale = 1 if height is None else min(Fraction(1), Fraction(height, sample.height))
+        sides = (round(side * scale) for side in (sample.width, sample.height))
+        codec.width, codec.height = (max(2, side - side % 2) for side in sides)  # as 4:2:0 needs
         codec.pix_fmt = "yuvj420p" if sample.format.name.startswith("yuvj") else "yuv420p"
         codec.sample_aspect_ratio = opened.stream.sample_aspect_ratio or Fraction(1)
         codec.time_base = self._stream.time_base = Fraction(1, _TICKS)

@@ -1,0 +1,201 @@
+"""Addresses -> answers.
+
+/                          the search, its answer, and what there is to be found
+/video/3?t=12.5            a video at a moment                  /media/3, /copy/3/12000-42000.mp4, /frame/3/12500.jpg
+/runs                      what was indexed, and what not
+/export.csv                the answer for other programs; also .m3u .edl .json .otio
+/api/labels /api/search /api/runs
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from indexer.errors import ConfigError, StopRun, VideoError, VideoSkip
+from indexer.search.edl import MOST_EVENTS
+from indexer.search.export import FORMATS, export_as
+from indexer.search.parse import LONGEST
+from indexer.serve import pages
+from indexer.serve.archive import Archive, ShownVideo
+from indexer.serve.asked import MOST, Asked, asked_by
+from indexer.serve.gate import Gate
+from indexer.serve.media import OpenFileResponse, open_inside
+from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy, copies_folder
+
+EXPORTED = MOST_EVENTS
+"""Moments of an export: as many as an EDL holds."""
+_LATEST_MS = 2**31 - 1
+
+_KINDS = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "m3u": "audio/x-mpegurl",
+    "edl": "text/plain",
+    "otio": "application/json",
+}
+
+_STATIC = Path(__file__).parent / "static"
+
+
+def make_app(
+    archive: Archive, *, names: Iterable[str] = ("localhost",), token: str | None = None, copies: Path | None = None
+) -> Starlette:
+    """`names` may stand in Host headers; with `token`, whoever asks must know it; `copies` is a folder for small copies."""
+    job = archive.job
+    pictures = Pictures(job.source.uri, max_pixels=job.decode.max_pixels)
+    small_copies = Copies(job.source.uri, copies or copies_folder(), max_pixels=job.decode.max_pixels)
+
+    def search_page(request: Request) -> Response:
+        try:
+            asked = asked_by(request.query_params)
+            found = archive.search(asked) if asked.is_search else None
+        except ConfigError as error:
+            shown = Asked(q=request.query_params.get("q", "").strip()[:LONGEST])
+            return pages.search(archive, shown, None, problem=error, status=400)
+        return pages.search(archive, asked, found)
+
+    def video_page(request: Request) -> Response:
+        query = request.query_params
+        asked, shown = asked_by(query), _video(archive, request)
+        number = query.get("n", "")
+        return pages.video(
+            archive,
+            asked,
+            shown,
+            _milliseconds(query.get("t", "0")),
+            number=min(int(number), MOST) if number.isascii() and number.isdigit() and len(number) < 10 else 0,
+            small=query.get("small") == "1",
+        )
+
+    def runs_page(request: Request) -> Response:
+        return pages.runs(archive)
+
+    def media(request: Request) -> Response:
+        shown = _video(archive, request)
+        file = open_inside(job.source.uri, shown.video.uri, owner=shown.owner)
+        return OpenFileResponse(file, shown.video.uri)
+
+    async def copy(request: Request) -> Response:
+        shown = await run_in_threadpool(_video, archive, request)
+        start_ms, end_ms = request.path_params["start_ms"], request.path_params["end_ms"]
+        if not start_ms < end_ms <= min(start_ms + 1000 * COPY_SECONDS, _LATEST_MS):
+            raise ConfigError(f"a small copy is at most {COPY_SECONDS} seconds long")
+        path = await small_copies.get(shown, start_ms, end_ms)
+        return FileResponse(path, media_type="video/mp4", headers={"cache-control": "private, max-age=3600"})
+
+    async def frame(request: Request) -> Response:
+        try:
+            shown = await run_in_threadpool(_video, archive, request)
+            picture = await pictures.get(shown, min(request.path_params["at_ms"], _LATEST_MS))
+        except (VideoError, VideoSkip, StopRun, HTTPException):
+            return FileResponse(_STATIC / "nothing.svg", 404, {"cache-control": "private, max-age=60"})
+        return Response(picture, headers={"cache-control": "private, max-age=3600"}, media_type="image/jpeg")
+
+    def export(request: Request) -> Response:
+        form = request.path_params["form"]
+        if form not in FORMATS:
+            raise HTTPException(404, f"allowed: {', '.join(FORMATS)}")
+        asked = asked_by(request.query_params)
+        if not asked.is_search:
+            raise ConfigError("there is nothing to export: give the query as q")
+        found = archive.search(asked, limit=EXPORTED)
+        if found.complaint:
+            raise ConfigError(found.complaint)
+        chosen = pages.picked(found, request.query_params.getlist("pick"))
+        text = export_as(form, replace(found, moments=chosen))
+        headers = {"content-disposition": f'attachment; filename="moments.{form}"'}
+        return Response(text, headers=headers, media_type=_KINDS[form])
+
+    def api_search(request: Request) -> Response:
+        found = archive.search(asked_by(request.query_params))
+        document = found.as_document()
+        for moment in document["moments"]:
+            moment["video_id"] = found.videos[moment["uri"]].video_id
+        return JSONResponse(document)
+
+    def api_labels(request: Request) -> Response:
+        return JSONResponse([{"label": name, "segments": count} for name, count in archive.labels()])
+
+    def api_runs(request: Request) -> Response:
+        document = {
+            "coverage": archive.coverage().as_document(),
+            "runs": [asdict(run) for run in archive.runs()],
+            "failures": [asdict(group) for group in archive.failures()],
+        }
+        return JSONResponse(document)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        pictures.close()
+        small_copies.close()
+
+    return Starlette(
+        routes=[
+            Route("/", search_page),
+            Route("/video/{video_id:int}", video_page),
+            Route("/media/{video_id:int}", media),
+            Route("/copy/{video_id:int}/{start_ms:int}-{end_ms:int}.mp4", copy),
+            Route("/frame/{video_id:int}/{at_ms:int}.jpg", frame),
+            Route("/export.{form}", export),
+            Route("/runs", runs_page),
+            Route("/api/search", api_search),
+            Route("/api/labels", api_labels),
+            Route("/api/runs", api_runs),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ],
+        middleware=[Middleware(Gate, names=names, token=token)],
+        exception_handlers={
+            kind: partial(_problem, archive) for kind in (HTTPException, StopRun, VideoError, VideoSkip, TooBusy)
+        },
+        lifespan=lifespan,
+    )
+
+
+def _video(archive: Archive, request: Request) -> ShownVideo:
+    video_id = request.path_params["video_id"]
+    shown = archive.video(video_id) if video_id <= _LATEST_MS else None
+    if shown is None:
+        raise HTTPException(404, f"There is no video {video_id}. It may have left the source since.")
+    return shown
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LATEST_MS / 1000:
+        raise ConfigError(f"t: {text[:40]!r} is no time in a video; write seconds, such as 12.5")
+    return round(1000 * seconds)
+
+
+def _problem(archive: Archive, request: Request, error: Exception) -> Response:
+    if isinstance(error, TooBusy):
+        busy = _say(archive, request, 503, "Too many pictures are being made at the moment; try again soon.")
+        busy.headers["retry-after"] = "5"
+        return busy
+    if isinstance(error, HTTPException):
+        return _say(archive, request, error.status_code, error.detail)
+    if isinstance(error, (VideoError, VideoSkip)):
+        return _say(archive, request, 404, f"The video {error}.")
+    return _say(archive, request, 400 if isinstance(error, ConfigError) else 503, str(error))
+
+
+def _say(archive: Archive, request: Request, status: int, sentence: str) -> Response:
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": sentence}, status)
+    return pages.problem(archive, sentence, status)

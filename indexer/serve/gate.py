@@ -1,0 +1,104 @@
+"""Who may ask, and what a browser may do with the answer.
+
+A page of somebody else's can make a browser ask servers of this machine (by a name that suddenly means 127.0.0.1). So a
+request must name us by a name of ours. On an address that others reach, it must also know the token.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlencode
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "indexer_token"
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+_LOCKED = """<!doctype html><html lang="en"><meta charset="utf-8"><title>indexer</title>
+<h1>This search page needs its token</h1>
+<p>It was printed when the page was started. Programs send it as <code>Authorization: Bearer TOKEN</code>.</p>
+<form action="/" method="get"><label>Token <input name="token" type="password" required autofocus></label>
+<button>Open</button></form></html>
+"""
+
+
+class Gate:
+    """ASGI middleware around everything."""
+
+    def __init__(self, app: ASGIApp, *, names: Iterable[str], token: str | None) -> None:
+        """`names` are those that a Host header may have, beside addresses in numbers, which nobody can give away."""
+        self._app = app
+        self._names = {name.lower() for name in names}
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await (self._refusal(scope) or self._app)(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """What to answer instead; None if the request may go on."""
+        headers, query = Headers(scope=scope), QueryParams(scope["query_string"])
+        if not self._is_ours(headers.get("host", "")):
+            return PlainTextResponse("This server does not go by that name; start it with --name to allow it.\n", 421)
+        if scope["method"] not in ("GET", "HEAD"):
+            return PlainTextResponse("There is nothing to change here.\n", 405, {"allow": "GET, HEAD"})
+        if self._token is None:
+            return None
+        if given := query.get("token"):
+            if not self._is_token(given):
+                return Response(_LOCKED, 401, media_type="text/html")
+            rest = urlencode([(key, value) for key, value in query.multi_items() if key != "token"])
+            # Two slashes would lead to another server.
+            there = "/" + scope["path"].lstrip("/\\")
+            answer = RedirectResponse(f"{there}?{rest}" if rest else there, 303, {"cache-control": "no-store"})
+            answer.set_cookie(COOKIE, given, httponly=True, samesite="lax", max_age=30 * 86400)
+            return answer
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if self._is_token(_cookie(headers)) or (scheme.lower() == "bearer" and self._is_token(bearer.strip())):
+            return None
+        return Response(_LOCKED, 401, {"www-authenticate": "Bearer", "cache-control": "no-store"}, media_type="text/html")
+
+    def _is_token(self, given: str) -> bool:
+        return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _is_ours(self, host: str) -> bool:
+        name, port = host, ""
+        if not host.endswith("]") and ":" in host:
+            name, _, port = host.rpartition(":")
+        if port and not port.isdigit():
+            return False
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return name.lower().removesuffix(".") in self._names
+        return True
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if morsel is None else morsel.value

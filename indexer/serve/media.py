@@ -1,0 +1,96 @@
+"""The bytes of a video, for a player: found by its number in the catalog, and only where the job's source is.
+
+A folder is entered name by name without following links, from the source on: what has become a link since it was listed leads
+nowhere, also while it is being opened.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from starlette.responses import FileResponse
+from starlette.types import Receive, Scope, Send
+
+from indexer.errors import AccessDenied, VideoSkip
+from indexer.storage.address import is_s3
+from indexer.storage.scan import local_path
+
+_KINDS = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
+"""Of containers that browsers know. A .mov is one to them if it is called MP4."""
+_CODECS = {"h264", "vp8", "vp9", "av1"}
+
+
+def plays_in_browsers(uri: str, codec: str) -> bool:
+    """Whether browsers can be expected to play the file itself, which must lie on this machine. They know better."""
+    return not is_s3(uri) and PurePosixPath(uri).suffix.lower() in _KINDS and codec in _CODECS
+
+
+def open_inside(source: str, uri: str, *, owner: str) -> int:
+    """A descriptor of the regular file at `uri`, for reading; the caller closes it.
+
+    `source` is the folder it must be in; or a manifest, which may name files anywhere: then the catalog must say that it is
+    the `owner` of this video. Raises VideoSkip or AccessDenied if there is no such file, or not for us.
+    """
+    if is_s3(uri):
+        raise AccessDenied("lies in S3; its small copies can be watched")
+    path, root = os.fsencode(local_path(uri)), os.fsencode(local_path(source))
+    if not os.path.isdir(root):  # noqa: PTH112  names need not be UTF-8
+        root = os.path.dirname(path) if owner == source else root  # noqa: PTH120
+    inside = path.removeprefix(root.rstrip(b"/") + b"/")
+    names = inside.split(b"/")
+    if inside == path or not all(names) or {b".", b".."} & set(names):
+        raise AccessDenied("lies outside the source of this job")
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in names[:-1]:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            file = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except FileNotFoundError:
+        raise VideoSkip("gone") from None
+    except OSError as error:  # also ELOOP and ENOTDIR: a link
+        raise AccessDenied(f"cannot be opened: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise VideoSkip("not_regular")
+    return file
+
+
+@contextmanager
+def path_inside(source: str, uri: str, *, owner: str) -> Iterator[str]:
+    """A path of the open file: see `open_inside`."""
+    file = open_inside(source, uri, owner=owner)
+    try:
+        yield f"/dev/fd/{file}"
+    finally:
+        os.close(file)
+
+
+class OpenFileResponse(FileResponse):
+    """Sends a file by its descriptor, whole or one range of it, and closes it."""
+
+    def __init__(self, file: int, uri: str) -> None:
+        kind = _KINDS.get(PurePosixPath(uri).suffix.lower(), "application/octet-stream")
+        self._file = file
+        super().__init__(f"/dev/fd/{file}", media_type=kind, stat_result=os.fstat(file))
+        self.headers["cache-control"] = "private, no-cache"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(_without_many_ranges(scope), receive, send)
+        finally:
+            os.close(self._file)
+
+
+def _without_many_ranges(scope: Scope) -> Scope:
+    """Players ask for one range. A request for many gets the whole file, as is allowed: many cost much and serve nobody."""
+    headers = [(name, value) for name, value in scope["headers"] if not (name == b"range" and b"," in value)]
+    return {**scope, "headers": headers}

@@ -1,0 +1,204 @@
+"""What is known -> HTML. All text from files and queries is escaped by the templates; nothing in them runs inline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+from indexer.console import clock, printable
+from indexer.errors import ConfigError, QueryError
+from indexer.search import Moment, SearchResult
+from indexer.search.export import FORMATS
+from indexer.serve.archive import Archive, ShownVideo
+from indexer.serve.asked import MOST, SHOWN, Asked
+from indexer.serve.media import plays_in_browsers
+from indexer.serve.pictures import COPY_SECONDS
+from indexer.serve.strip import strip
+
+LABELS_SHOWN = 60
+"""On the first page; the box knows all."""
+SCORES = (0.0, 0.1, 0.25, 0.5, 0.75)
+_BEFORE_MS = 5_000
+"""How much of what comes before a moment a small copy shows."""
+_PREVIEW_MS = 2_000
+
+
+def by_label(name: str) -> str:
+    """The query for exactly this label."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'label:"{escaped}"'
+
+
+def as_typed(name: str) -> str:
+    """The shortest query for a label: its name, where that means nothing else in a query."""
+    return by_label(name) if any(c in name for c in '":\\') else name
+
+
+_templates = Environment(
+    loader=PackageLoader("indexer.serve"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+_templates.filters |= {
+    "as_typed": as_typed,
+    "clock": clock,
+    "printable": printable,
+    "number": "{:,}".format,
+    "date": lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
+}
+
+
+class Card(NamedTuple):
+    """One moment of an answer, as it is shown."""
+
+    number: int
+    moment: Moment
+    video_id: int
+    link: str
+    """To its video, at the moment."""
+    like: str
+    """To what looks like it."""
+    pick: str
+    frames: tuple[str, str, str]
+    """From its beginning, its middle, its end."""
+    preview: str
+    name: str
+    folder: str
+    in_folder: str
+    """To the moments of its folder."""
+
+
+def search(
+    archive: Archive, asked: Asked, found: SearchResult | None, *, problem: ConfigError | None = None, status: int = 200
+) -> HTMLResponse:
+    """The box, and what was found: nothing yet if `found` is None."""
+    labels = archive.labels()
+    values = {
+        "archive": archive,
+        "asked": asked,
+        "labels": labels,
+        "shown_labels": [(name, count, asked.with_(q=by_label(name)).link()) for name, count in labels[:LABELS_SHOWN]],
+        "coverage": archive.coverage() if found is None else found.coverage,
+        "found": found,
+        "cards": [] if found is None else _cards(asked, found),
+        "offered": [] if found is None else [(name, asked.with_(q=by_label(name)).link()) for name in found.candidates],
+        "scores": sorted({*SCORES, asked.min_score}),
+        "more": None if found is None else _more(asked, found),
+        "formats": [form for form in FORMATS if form != "otio" or find_spec("opentimelineio")],
+        "problem": problem.problem if isinstance(problem, QueryError) else problem,
+        "position": problem.position if isinstance(problem, QueryError) else None,
+    }
+    return _page("search.html", status, **values)
+
+
+def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, number: int, small: bool) -> HTMLResponse:
+    """One video at a moment. `number` is that of the hit among those of `asked`, from 1; 0 if it is none of them."""
+    found = archive.search(asked.with_(limit=max(asked.limit, number + 1))) if asked.is_search and number else None
+    cards = [] if found is None else _cards(asked, found)
+    here = cards[number - 1] if number <= len(cards) and number else None
+    if here is not None and here.video_id != shown.video_id:
+        here = None  # the index has changed since
+    segments = archive.segments(shown)
+    duration_ms = round(1000 * shown.duration_seconds)
+    searched = [] if found is None else [label for label, _ in found.labels]
+    copied = small or not plays_in_browsers(shown.video.uri, shown.codec)
+    first_ms = max(0, at_ms - _BEFORE_MS) if copied else 0
+    last_ms = min(first_ms + 1000 * COPY_SECONDS, max(duration_ms, first_ms + 1000))
+    src = f"/copy/{shown.video_id}/{first_ms}-{last_ms}.mp4" if copied else f"/media/{shown.video_id}"
+    path = f"/video/{shown.video_id}"
+    values = {
+        "archive": archive,
+        "asked": asked,
+        "labels": archive.labels(),
+        "shown": shown,
+        "name": PurePosixPath(shown.video.uri).name,
+        "at_ms": at_ms,
+        "copied": copied,
+        "chosen": small,
+        "first_ms": first_ms,
+        "last_ms": last_ms,
+        "src": f"{src}#t={(at_ms - first_ms) / 1000:g}",
+        "original": asked.link(path, t=at_ms / 1000, n=number),
+        "small": asked.link(path, t=at_ms / 1000, n=number, small=1),
+        "here": here,
+        "total": len(cards),
+        "before": cards[number - 2] if here is not None and number > 1 else None,
+        "after": cards[number] if here is not None and number < len(cards) else None,
+        "back": asked.link() if asked.is_search else "/",
+        "strip": strip(segments, duration_ms, searched),
+        "length_ms": max(duration_ms, segments[-1].end_ms if segments else 1),
+        "jump": lambda start_ms: asked.link(path, t=start_ms / 1000, n=number),
+        "find": lambda label: Asked(q=by_label(label)).link(),
+    }
+    return _page("video.html", 200, **values)
+
+
+def runs(archive: Archive) -> HTMLResponse:
+    """What was indexed, when, and what not."""
+    values = {
+        "archive": archive,
+        "asked": Asked(),
+        "labels": archive.labels(),
+        "coverage": archive.coverage(),
+        "runs": archive.runs(),
+        "failures": archive.failures(),
+    }
+    return _page("runs.html", 200, **values)
+
+
+def problem(archive: Archive, sentence: str, status: int) -> HTMLResponse:
+    """A sentence instead of an answer."""
+    return _page("problem.html", status, archive=archive, asked=Asked(), labels=[], sentence=sentence)
+
+
+def _page(template: str, status: int, **values: Any) -> HTMLResponse:
+    return HTMLResponse(_templates.get_template(template).render(**values), status)
+
+
+def _cards(asked: Asked, found: SearchResult) -> list[Card]:
+    return [_card(asked, n, moment, found.videos[moment.uri].video_id) for n, moment in enumerate(found.moments, 1)]
+
+
+def _card(asked: Asked, number: int, moment: Moment, video_id: int) -> Card:
+    start_ms, end_ms = round(1000 * moment.start_seconds), round(1000 * moment.end_seconds)
+    first, middle, last = (start_ms + (end_ms - start_ms) * sixths // 6 for sixths in (1, 3, 5))
+    folder = moment.uri[: moment.uri.rindex("/") + 1]
+    return Card(
+        number=number,
+        moment=moment,
+        video_id=video_id,
+        link=asked.link(f"/video/{video_id}", t=start_ms / 1000, n=number),
+        like=Asked(like=f"{video_id}:{start_ms}-{end_ms}").link(),
+        pick=pick_of(video_id, moment),
+        frames=tuple(f"/frame/{video_id}/{at_ms}.jpg" for at_ms in (first, middle, last)),  # type: ignore[arg-type]
+        preview=f"/copy/{video_id}/{middle}-{middle + _PREVIEW_MS}.mp4",
+        name=PurePosixPath(moment.uri).name,
+        folder=folder,
+        in_folder=asked.with_(under=folder, limit=SHOWN).link(),
+    )
+
+
+def pick_of(video_id: int, moment: Moment) -> str:
+    """What names a moment among those of one answer."""
+    return f"{video_id}:{round(1000 * moment.start_seconds)}"
+
+
+def picked(found: SearchResult, picks: Sequence[str]) -> tuple[Moment, ...]:
+    """The moments that were chosen; all if none was."""
+    chosen = set(picks)
+    return tuple(m for m in found.moments if not chosen or pick_of(found.videos[m.uri].video_id, m) in chosen)
+
+
+def _more(asked: Asked, found: SearchResult) -> str | None:
+    """The address of a longer answer, if there is one."""
+    if found.total is not None and found.total <= len(found.moments):
+        return None
+    return asked.with_(limit=min(asked.limit + SHOWN, MOST)).link() if asked.limit < MOST else None

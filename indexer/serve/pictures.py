@@ -1,0 +1,165 @@
+"""Pictures and small copies of videos, made when they are asked for, by few workers, and kept for a while.
+
+Decoding costs much more than asking. So there is a limit to how many wait: whoever comes then is told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from indexer.decode.frames import jpeg_at, small_copy
+from indexer.errors import OutputError
+from indexer.serve.archive import ShownVideo
+from indexer.serve.media import path_inside
+from indexer.storage.address import is_s3
+from indexer.storage.fetch import VideoFile, video_file
+
+PICTURE_WIDTH = 384
+COPY_HEIGHT = 480
+COPY_SECONDS = 60
+"""The longest small copy: of a moment, not of a film."""
+KEPT_PICTURE_BYTES = 64_000_000
+KEPT_COPY_BYTES = 2_000_000_000
+_WAITING_PICTURES, _WAITING_COPIES = 200, 8
+
+Made = TypeVar("Made")
+
+
+class TooBusy(Exception):
+    """As many wait as may wait."""
+
+
+class Workshop(Generic[Made]):
+    """Makes things by their names, each once at a time, however many ask for it."""
+
+    def __init__(self, name: str, *, workers: int, waiting: int) -> None:
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+        self._most = workers + waiting
+        self._lock = threading.Lock()
+        self._orders: dict[str, Future[Made]] = {}
+
+    async def get(self, key: str, make: Callable[[], Made]) -> Made:
+        """Raises TooBusy, and what `make` raises."""
+        with self._lock:
+            order = self._orders.get(key)
+            if order is None:
+                if len(self._orders) >= self._most:
+                    raise TooBusy
+                order = self._orders[key] = self._pool.submit(make)
+                fresh = True
+            else:
+                fresh = False
+        if fresh:
+            order.add_done_callback(lambda _: self._finished(key))
+        return await asyncio.shield(asyncio.wrap_future(order))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _finished(self, key: str) -> None:
+        with self._lock:
+            self._orders.pop(key, None)
+
+
+class Pictures:
+    """JPEG pictures of videos, kept in memory."""
+
+    def __init__(self, source: str, *, max_pixels: int, kept_bytes: int = KEPT_PICTURE_BYTES) -> None:
+        self._source = source
+        self._max_pixels = max_pixels
+        self._most_bytes = kept_bytes
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._workshop = Workshop[bytes]("picture", workers=max(1, (os.cpu_count() or 1) // 2), waiting=_WAITING_PICTURES)
+
+    async def get(self, shown: ShownVideo, at_ms: int) -> bytes:
+        """The picture shown at this time. Raises VideoError, VideoSkip, StopRun, TooBusy."""
+        key = f"{shown.video_id} {shown.video.fingerprint} {at_ms}"
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        picture = await self._workshop.get(key, lambda: self._make(shown, at_ms))
+        if key not in self._kept:
+            self._kept[key] = picture
+            self._kept_bytes += len(picture)
+        while self._kept_bytes > self._most_bytes:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        return picture
+
+    def close(self) -> None:
+        self._workshop.close()
+
+    def _make(self, shown: ShownVideo, at_ms: int) -> bytes:
+        with opened(self._source, shown) as file:
+            return jpeg_at(file, at_ms / 1000, width=PICTURE_WIDTH, max_pixels=self._max_pixels)
+
+
+class Copies:
+    """Small copies of parts of videos that browsers cannot play as they are, kept in a folder of the user's cache."""
+
+    def __init__(self, source: str, folder: Path, *, max_pixels: int, kept_bytes: int = KEPT_COPY_BYTES) -> None:
+        self._source = source
+        self._folder = folder
+        self._max_pixels = max_pixels
+        self._most_bytes = kept_bytes
+        self._workshop = Workshop[Path]("copy", workers=1, waiting=_WAITING_COPIES)
+
+    async def get(self, shown: ShownVideo, start_ms: int, end_ms: int) -> Path:
+        """An MP4 of [start, end). Raises VideoError, VideoSkip, StopRun, TooBusy."""
+        name = f"{shown.video.uri} {shown.video.fingerprint} {start_ms} {end_ms}"
+        path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.mp4"
+        with suppress(FileNotFoundError):
+            os.utime(path)  # used now: the longest unused one goes first
+            return path
+        return await self._workshop.get(path.name, lambda: self._make(shown, start_ms, end_ms, path))
+
+    def close(self) -> None:
+        self._workshop.close()
+
+    def _make(self, shown: ShownVideo, start_ms: int, end_ms: int, path: Path) -> Path:
+        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with opened(self._source, shown) as file:
+                span = start_ms / 1000, end_ms / 1000
+                small_copy(file, unfinished, *span, height=COPY_HEIGHT, max_pixels=self._max_pixels)
+            unfinished.replace(path)
+            self._sweep(path)
+        except OSError as error:
+            raise OutputError(f"{self._folder}: {error.strerror}. XDG_CACHE_HOME moves small copies elsewhere.") from error
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+        return path
+
+    def _sweep(self, newest: Path) -> None:
+        files = sorted(((file, file.stat()) for file in self._folder.glob("*.mp4")), key=lambda file: -file[1].st_mtime)
+        kept_bytes = 0
+        for file, status in files:
+            kept_bytes += status.st_size
+            if kept_bytes > self._most_bytes and file != newest:
+                file.unlink(missing_ok=True)
+
+
+def copies_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "indexer" / "copies"
+
+
+@contextmanager
+def opened(source: str, shown: ShownVideo) -> Iterator[str | VideoFile]:
+    """The bytes of a video for a decoder. Raises what `video_file` and `path_inside` raise."""
+    if is_s3(shown.video.uri):
+        with video_file(shown.video) as (_, file):
+            yield file
+    else:
+        with path_inside(source, shown.video.uri, owner=shown.owner) as path:
+            yield path

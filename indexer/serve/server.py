@@ -1,0 +1,65 @@
+"""`indexer serve`: the search page of a job's index, until it is stopped."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from indexer.errors import ConfigError
+from indexer.index import current_recipe, index_of
+from indexer.search.semantic import sentence_model
+from indexer.serve.app import make_app
+from indexer.serve.archive import Archive
+from indexer.views import complain
+
+_STOP_SECONDS = 2
+
+
+def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str | None) -> None:
+    """Serve the index of the job at `path`. An address that others reach needs a token: without one, one is made.
+
+    Raises ConfigError if there is no index yet, or the address cannot be had.
+    """
+    if token is None and not _is_loopback(host):
+        token = secrets.token_urlsafe(24)
+    if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16):
+        raise ConfigError("--token: write at least 16 ASCII characters; without --token a good one is made")
+    job, engine = index_of(path)
+    archive = Archive(job, engine, current_recipe(job, engine), semantic=sentence_model(None))
+    app = make_app(archive, names={"localhost", host, socket.gethostname(), *names}, token=token)
+    with _listening(host, port) as listener:
+        bound = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        reached = socket.gethostname() if host in ("0.0.0.0", "::") else shown
+        secret = f"?token={token}" if token else ""
+        complain(f"the search page of {job.name}: http://{reached}:{bound}/{secret}   (stop with Ctrl-C)")
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        # Addresses hold queries, and once the token: none of them is logged.
+        config = uvicorn.Config(
+            app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=_STOP_SECONDS
+        )
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror}; choose another port, such as --port 0") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,106 @@
+// What pages can do beyond links and forms. Everything here is an addition: without it, search and play work all the same.
+"use strict";
+
+const HOVER_MS = 300;
+const PREVIEW_MS = 2000;
+
+const player = document.getElementById("player");
+const cards = [...document.querySelectorAll(".card .open")];
+
+// Keys, but not while somebody types, plays with the player's own controls, or means a command of the browser.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=search], select, video");
+  if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
+  const act = {
+    "/": () => document.getElementById("q").select(),
+    Escape: () => event.target.blur(),
+    ArrowLeft: () => hit(-1),
+    ArrowRight: () => hit(1),
+    ",": () => step(-1),
+    ".": () => step(1),
+    " ": player && !event.target.matches("a, button, summary, input") ? () => (player.paused ? player.play() : player.pause()) : null,
+  }[event.key];
+  if (act && act() !== false) event.preventDefault();
+});
+
+function hit(by) {
+  if (player) {
+    const link = document.getElementById(by < 0 ? "before" : "after");
+    if (!link) return false;
+    link.click();
+    return true;
+  }
+  if (!cards.length) return false;
+  const at = cards.findIndex((card) => card.closest(".card").contains(document.activeElement));
+  cards[Math.min(Math.max(at + by, 0), cards.length - 1)].focus();
+  return true;
+}
+
+function step(by) {
+  if (!player) return false;
+  player.pause();
+  const frame = 1 / (Number(player.dataset.fps) || 25);
+  // To the middle of the frame: its edges are not exact numbers.
+  player.currentTime = Math.max(0, (Math.floor(player.currentTime / frame + 0.001) + by + 0.5) * frame);
+  return true;
+}
+
+if (player) {
+  const playhead = document.getElementById("playhead");
+  player.addEventListener("timeupdate", () => {
+    const at = (player.currentTime + Number(player.dataset.first)) / Number(playhead?.dataset.length);
+    playhead?.setAttribute("x", 1000 * at);
+  });
+  // A browser that cannot play the file gets the small copy.
+  player.addEventListener("error", () => player.dataset.small && location.replace(player.dataset.small));
+  if (player.error && player.dataset.small) location.replace(player.dataset.small);
+}
+
+// A pointer that rests on a card sees two seconds of its moment.
+for (const card of cards) {
+  const frames = card.querySelector(".frames");
+  let waiting, shown;
+  const stop = () => {
+    clearTimeout(waiting);
+    if (shown) {
+      shown.removeAttribute("src");
+      shown.load();
+      shown.remove();
+      shown = undefined;
+    }
+  };
+  card.addEventListener("pointerenter", (event) => {
+    if (event.pointerType !== "mouse") return;
+    waiting = setTimeout(() => {
+      shown = document.createElement("video");
+      shown.muted = true;
+      shown.hidden = true; // until there is a picture: the still ones stay
+      shown.src = card.dataset.preview;
+      shown.addEventListener("playing", () => {
+        shown.hidden = false;
+        waiting = setTimeout(stop, PREVIEW_MS);
+      }, { once: true });
+      shown.addEventListener("error", stop);
+      frames.append(shown);
+      shown.play().catch(stop);
+    }, HOVER_MS);
+  });
+  card.addEventListener("pointerleave", stop);
+}
+
+// The export says what it will hold.
+const picked = document.getElementById("picked");
+if (picked) {
+  const boxes = [...document.querySelectorAll("input[name=pick]")];
+  const count = () => {
+    const chosen = boxes.filter((box) => box.checked).length;
+    picked.textContent = chosen ? `Export the ${chosen} selected:` : "Export all:";
+  };
+  boxes.forEach((box) => box.addEventListener("change", count));
+  window.addEventListener("pageshow", count); // a browser that goes back keeps the ticks
+}
+
+// A filter is a question of its own; without script, the button asks it.
+for (const select of document.querySelectorAll(".filters select")) {
+  select.addEventListener("change", () => (select.form.elements.q.value || select.form.elements.like) && select.form.requestSubmit());
+}

@@ -1,0 +1,236 @@
+"""The search page in a real browser, as people use it: typing, watching, keys, a narrow screen, no JavaScript."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.archives import Archive, five_videos
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: the page was not seen in a browser")
+
+OpenPage = Callable[..., Page]
+
+UNNAMED = """() => [...document.querySelectorAll("a[href], button, input, select, video, svg")].filter((e) => {
+  if (e.type === "hidden" || e.closest("[aria-hidden=true]")) return false;
+  const name = e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent;
+  return !name.trim();
+}).map((e) => e.outerHTML)"""
+"""Controls of which a screen reader would know nothing."""
+
+PALE = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => numbers(colour).slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const behind = (e) => {
+    const colour = getComputedStyle(e).backgroundColor;
+    return e.parentElement && numbers(colour)[3] === 0 ? behind(e.parentElement) : colour;
+  };
+  const pale = [];
+  for (const e of document.querySelectorAll("main *, header *")) {
+    const says = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+    if (!says || !e.checkVisibility() || e.closest("svg, .length")) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(behind(e))].sort();
+    if ((b + 0.05) / (a + 0.05) < 4.5) pale.push(`${e.outerHTML.slice(0, 80)} ${(b + 0.05) / (a + 0.05)}`);
+  }
+  return pale;
+}"""
+"""Text whose contrast is less than 4.5 to 1."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    archive = five_videos(Archive(tmp_path_factory.mktemp("browsed")))
+    archive.run()
+    command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.job_path), "--port", "0"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(archive.folder / "cache")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stderr is not None
+        found = re.search(r"http://\S+/", server.stderr.readline())
+        assert found
+        yield found[0].rstrip("/")
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[OpenPage]:
+    """A page of its own, that complains of nothing: a refusal by the content policy, for example, is an error there."""
+    complaints: list[str] = []
+    with ExitStack() as stack:
+
+        def open_page(path: str, **options: Any) -> Page:
+            context = browser.new_context(base_url=address, **options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(path)
+            return page
+
+        yield open_page
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def query(browser: Browser, address: str) -> str:
+    page = browser.new_page()
+    label = page.goto(f"{address}/api/labels").json()[0]["label"]  # type: ignore[union-attr]  there is an answer
+    page.close()
+    return str(label)
+
+
+def card_links(page: Page) -> Locator:
+    return page.locator(".card .open")
+
+
+def wait_for(page: Page, condition: str) -> None:
+    """As `page.wait_for_function`, which the content policy of our pages forbids."""
+    give_up = time.monotonic() + 15
+    while not page.evaluate(condition):
+        assert time.monotonic() < give_up, condition
+        page.wait_for_timeout(50)
+
+
+def box(page: Page) -> Locator:
+    return page.get_by_role("combobox", name="What happens")
+
+
+def test_typing_offers_labels_and_finds_moments_that_open_where_they_are(open_page: OpenPage, query: str) -> None:
+    page = open_page("/")
+    expect(box(page)).to_be_focused()
+    assert page.locator(f'#labels option[value="{query}"]').text_content() != ""
+    page.keyboard.type(query)
+    page.keyboard.press("Enter")
+    expect(page.locator(".sum").first).to_contain_text(f"of {query}")
+    assert card_links(page).count() > 3
+    wait_for(page, "[...document.querySelectorAll('.card:first-child img')].every((img) => img.naturalWidth > 100)")
+    card_links(page).first.click()
+    expect(page.locator("#player")).to_be_visible()
+
+
+def test_a_moment_opens_where_it_is(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}")
+    page.get_by_role("link", name="More like this").first.click()  # of one segment each: not all begin with their video
+    late = page.locator(".card .open:not([href*='t=0&'])").first
+    link = late.get_attribute("href")
+    assert link
+    late.click()
+    wait_for(page, "document.getElementById('player')?.readyState >= 2")
+    seconds = float(link.partition("t=")[2].partition("&")[0])
+    assert seconds > 0
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(seconds, abs=0.05)
+    assert "/media/" in page.evaluate("document.getElementById('player').currentSrc")
+
+
+def test_keys_go_through_hits_and_frames(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(card_links(page).nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(card_links(page).nth(0)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Hit 1:")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("Hit 2:")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("Hit 1:")).to_be_visible()
+    wait_for(page, "document.getElementById('player').readyState >= 2")
+    start = page.evaluate("document.getElementById('player').currentTime")
+    for key, frames in ((".", 1), (".", 2), (",", 1)):
+        page.keyboard.press(key)
+        wait_for(page, "!document.getElementById('player').seeking")
+        now = page.evaluate("document.getElementById('player').currentTime")
+        assert now - start == pytest.approx((frames + 0.5) / 25, abs=0.01), key
+    page.keyboard.press("/")
+    expect(box(page)).to_be_focused()
+    page.keyboard.type(".,")
+    assert page.evaluate("document.getElementById('player').currentTime") == now
+
+
+def test_a_pointer_that_rests_on_a_card_sees_it_move(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}")
+    card_links(page).first.hover()
+    wait_for(page, "document.querySelector('.card video')?.currentTime > 0.2")
+    page.mouse.move(0, 0)
+    expect(page.locator(".card video")).to_have_count(0)
+
+
+def test_what_is_selected_is_exported(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}")
+    expect(page.locator("#picked")).to_have_text("Export all:")
+    page.get_by_label("Select moment 1", exact=True).check()
+    page.get_by_label("Select moment 3", exact=True).check()
+    expect(page.locator("#picked")).to_have_text("Export the 2 selected:")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert download.value.suggested_filename == "moments.csv"
+    assert len(Path(download.value.path()).read_text().splitlines()) == 3
+
+
+def test_more_like_this_leads_to_other_moments(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}")
+    page.get_by_role("link", name="More like this").first.click()
+    expect(page.locator(".sum").first).to_contain_text("that look like")
+    page.get_by_role("combobox", name="Score").select_option("0.5")
+    page.wait_for_url(re.compile(r"min_score=0\.5.*like=|like=.*min_score=0\.5"))
+    expect(page.locator(".sum").first).to_contain_text("that look like")
+
+
+def test_what_the_browser_cannot_play_is_shown_as_a_small_copy(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.route("**/media/*", lambda route: route.fulfill(content_type="video/mp4", body="no video"))
+    page.goto("/video/2?t=1")
+    page.wait_for_url("**/video/2?t=1*small=1*")
+    wait_for(page, "document.getElementById('player')?.readyState >= 2")
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(1, abs=0.05)
+
+
+def test_search_and_play_work_without_javascript(open_page: OpenPage, query: str) -> None:
+    page = open_page("/", java_script_enabled=False)
+    box(page).fill(query)
+    page.get_by_role("button", name="Search").click()
+    card_links(page).nth(1).click()
+    expect(page.get_by_text("Hit 2:")).to_be_visible()
+    source = page.locator("#player").get_attribute("src")
+    assert source
+    assert re.fullmatch(r"/media/\d+#t=[\d.]+", source)
+    page.get_by_role("link", name="Hit 1", exact=False).click()
+    expect(page.get_by_text("Hit 1:")).to_be_visible()
+    page.get_by_role("link", name="All hits").click()
+    page.get_by_label("Select moment 1", exact=True).check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON").click()
+    assert Path(download.value.path()).read_text().count('"uri"') == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/?q={query}", "/video/2?q={query}&n=1&t=1", "/runs"])
+def test_pages_fit_a_narrow_screen_and_can_be_read_and_named(open_page: OpenPage, query: str, path: str, scheme: str) -> None:
+    page = open_page(path.format(query=query), viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(PALE) == []
+    assert page.locator("h1").count() == 1
+    assert page.locator("html[lang=en] > head > title").count() == 1

@@ -1,0 +1,321 @@
+"""Attacks on the search page, each over the real application."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+from starlette.testclient import TestClient
+
+from indexer.errors import AccessDenied, ConfigError, VideoSkip
+from indexer.index import current_recipe, index_of
+from indexer.serve import pictures
+from indexer.serve.app import make_app
+from indexer.serve.archive import Archive as Shown
+from indexer.serve.media import open_inside
+from indexer.serve.server import serve
+from tests.archives import Archive
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'=1+1.mp4"
+TOKEN = "a token of many letters"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    archive = Archive(tmp_path_factory.mktemp("hostile"))
+    archive.add("inner/plain.mp4")
+    archive.add(HOSTILE, first=7)
+    archive.run()
+    return archive
+
+
+@pytest.fixture(scope="module")
+def opened(archive: Archive) -> Iterator[tuple[Shown, Engine]]:
+    job, engine = index_of(archive.job_path)
+    yield Shown(job, engine, current_recipe(job, engine)), engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def client(opened: tuple[Shown, Engine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with TestClient(make_app(opened[0], copies=tmp_path_factory.mktemp("copies")), "http://localhost:8765") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def locked(opened: tuple[Shown, Engine]) -> TestClient:
+    return TestClient(make_app(opened[0], names=["archive.example"], token=TOKEN), "http://archive.example")
+
+
+def query(client: TestClient) -> str:
+    return f'label:"{client.get("/api/labels").json()[0]["label"]}"'
+
+
+def number_of(client: TestClient, name: str) -> int:
+    moments = client.get("/api/search", params={"q": query(client), "limit": "100"}).json()["moments"]
+    return next(moment["video_id"] for moment in moments if moment["uri"].endswith(name))
+
+
+@pytest.mark.parametrize("path", ["/", "/runs", "/api/labels", "/static/app.css", "/nothing", "/media/1"])
+def test_every_answer_forbids_what_is_not_ours(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["content-security-policy"].startswith("default-src 'self';")
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8765", 200),
+        ("127.0.0.1:8765", 200),
+        ("[::1]:8765", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:8765", 421),
+        ("localhost.evil.example", 421),
+        ("localhost:8765@evil.example", 421),
+        ("", 421),
+    ],
+)
+def test_only_our_names_are_answered(client: TestClient, host: str, status: int) -> None:
+    assert client.get("/", headers={"host": host}).status_code == status
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
+    answer = client.request(method, "/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("path", ["/", "/media/1", "/frame/1/0.jpg", "/api/labels", "/export.csv?q=yoga", "/static/app.css"])
+def test_nothing_is_shown_without_the_token(locked: TestClient, path: str) -> None:
+    wrong = {"authorization": f"Bearer {TOKEN[:-1]}"}
+    right = {"authorization": f"Bearer {TOKEN}"}
+    assert locked.get(path).status_code == locked.get(path, headers=wrong).status_code == 401
+    assert locked.get(path, headers={"cookie": "indexer_token=x"}).status_code == 401
+    assert locked.get(path, headers=right).status_code != 401
+
+
+def test_the_token_leaves_the_address_for_a_cookie_that_scripts_cannot_read(locked: TestClient) -> None:
+    answer = locked.get("/", params={"q": "yoga", "token": TOKEN}, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?q=yoga")
+    assert "HttpOnly" in answer.headers["set-cookie"]
+    assert "SameSite=lax" in answer.headers["set-cookie"]
+    assert locked.get("/").status_code == 200
+    locked.cookies.clear()
+    assert locked.get("/", params={"token": "wrong"}).status_code == 401
+    away = locked.get("http://archive.example//evil.example/", params={"token": TOKEN}, follow_redirects=False)
+    assert away.headers["location"] == "/evil.example/"
+    locked.cookies.clear()
+
+
+def test_file_names_are_text_and_nothing_else(client: TestClient) -> None:
+    number = number_of(client, HOSTILE)
+    for address in ("/?q=" + query(client).replace('"', "%22"), f"/video/{number}"):
+        page = client.get(address).text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+        assert "<img src=x" not in page
+    for hostile in ('"><script>alert(1)</script>', "'onfocus=alert(1) '"):
+        for name in ("q", "under", "sort", "like", "min_score", "t", "n"):
+            page = client.get("/", params={"q": "yoga", name: hostile}).text
+            assert "<script>alert" not in page
+            assert not re.search(r"<[^>]*\sonfocus=", re.sub(r'"[^"]*"', '""', page))
+
+
+def test_pages_have_no_script_or_style_of_their_own(client: TestClient) -> None:
+    for address in ("/", f"/?q={query(client)}", f"/video/{number_of(client, 'plain.mp4')}", "/runs", "/nothing"):
+        page = client.get(address).text
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=\"|javascript:", page), address
+        assert all(tag.startswith('<script src="/static/') for tag in re.findall(r"<script[^>]*>", page)), address
+        assert not re.search(r'(?:src|href|action)="(?:https?:)?//', page), address
+
+
+def test_exported_names_are_no_formulas(client: TestClient) -> None:
+    rows = list(csv.reader(io.StringIO(client.get("/export.csv", params={"q": query(client)}).text)))
+    assert any(HOSTILE in row[0] for row in rows)
+    assert not [cell for row in rows[1:] for cell in row if cell.startswith(("=", "+", "@"))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/media/..%2f..%2fetc%2fpasswd",
+        "/media//etc/passwd",
+        "/static/../app.py",
+        "/static/..%2fapp.py",
+        "/static/%2e%2e/%2e%2e/cli.py",
+        "/frame/1/../../etc/passwd",
+        "/copy/1/0-1000.mp4%00",
+        "/media/-1",
+        "/media/1e1",
+    ],
+)
+def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_link_leads_nowhere_even_if_it_was_a_file_when_it_was_indexed(client: TestClient, archive: Archive) -> None:
+    number, path = number_of(client, "plain.mp4"), archive.videos / "inner" / "plain.mp4"
+    assert client.get(f"/media/{number}").status_code == 200
+    secret = archive.folder / "secret"
+    secret.write_bytes(b"secret")
+    aside = archive.folder / "aside"
+    path.rename(aside)
+    try:
+        path.symlink_to(secret)
+        answers = [
+            client.get(f"/media/{number}"),
+            client.get(f"/copy/{number}/0-500.mp4"),
+            client.get(f"/frame/{number}/7.jpg"),
+        ]
+        path.unlink()
+    finally:
+        aside.rename(path)
+    assert [answer.status_code for answer in answers] == [404, 404, 404]
+    assert all(b"secret" not in answer.content for answer in answers)
+    folder = path.parent
+    folder.rename(archive.folder / "moved")
+    try:
+        folder.symlink_to(archive.folder / "moved")
+        assert client.get(f"/media/{number}").status_code == 404
+        folder.unlink()
+    finally:
+        (archive.folder / "moved").rename(folder)
+    assert client.get(f"/media/{number}").status_code == 200
+
+
+def test_only_files_of_the_source_are_opened(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.mp4").write_bytes(b"a")
+    (tmp_path / "source-2").mkdir()
+    (tmp_path / "source-2" / "b.mp4").write_bytes(b"b")
+    os.mkfifo(source / "pipe.mp4")
+    inside = open_inside(str(source), f"{source}/a.mp4", owner=str(source))
+    assert os.read(inside, 9) == b"a"
+    os.close(inside)
+    for uri in (f"{tmp_path}/source-2/b.mp4", f"{source}/../source-2/b.mp4", "/etc/passwd", str(source), "s3://bucket/a.mp4"):
+        with pytest.raises(AccessDenied):
+            open_inside(str(source), uri, owner=str(source))
+    with pytest.raises(VideoSkip, match="not a regular file"):
+        open_inside(str(source), f"{source}/pipe.mp4", owner=str(source))
+    with pytest.raises(VideoSkip, match="disappeared"):
+        open_inside(str(source), f"{source}/none.mp4", owner=str(source))
+
+
+def test_a_manifest_opens_only_what_the_catalog_says_it_named(tmp_path: Path) -> None:
+    manifest, video = tmp_path / "list.txt", tmp_path / "a.mp4"
+    manifest.write_text(str(video))
+    video.write_bytes(b"a")
+    os.close(open_inside(str(manifest), str(video), owner=str(manifest)))
+    with pytest.raises(AccessDenied):
+        open_inside(str(manifest), str(video), owner="/another/source")
+
+
+def test_many_ranges_are_answered_as_one_whole(client: TestClient, archive: Archive) -> None:
+    number, size = number_of(client, "plain.mp4"), (archive.videos / "inner" / "plain.mp4").stat().st_size
+    many = client.get(f"/media/{number}", headers={"range": "bytes=" + ",".join(f"{n}-{n}" for n in range(500))})
+    assert (many.status_code, len(many.content)) == (200, size)
+
+
+def test_copies_and_pictures_are_bounded(client: TestClient) -> None:
+    number = number_of(client, "plain.mp4")
+    for span in ("0-60001", "5-5", "9-3", "0-99999999999999"):
+        assert client.get(f"/copy/{number}/{span}.mp4").status_code == 400, span
+    assert client.get(f"/frame/{number}/99999999999999999999.jpg").status_code == 200  # the last picture
+    assert client.get("/export.csv", params={"q": query(client), "limit": "999999999"}).status_code == 200
+
+
+def test_whoever_asks_for_too_much_at_once_is_told_to_come_back() -> None:
+    async def ask() -> list[object]:
+        shop = pictures.Workshop[str]("test", workers=1, waiting=1)
+        free = threading.Event()
+
+        def make() -> str:
+            free.wait(10)
+            return "made"
+
+        orders = [asyncio.create_task(shop.get(key, make)) for key in ("a", "a", "b", "c")]
+        await asyncio.sleep(0.05)
+        free.set()
+        answers = await asyncio.gather(*orders, return_exceptions=True)
+        shop.close()
+        return list(answers)
+
+    first, same, second, refused = asyncio.run(ask())
+    assert (first, same, second) == ("made", "made", "made")
+    assert isinstance(refused, pictures.TooBusy)
+
+
+def test_the_oldest_copies_make_room(opened: tuple[Shown, Engine], client: TestClient, tmp_path: Path) -> None:
+    job = opened[0].job
+    shown = opened[0].video(number_of(client, "plain.mp4"))
+    assert shown is not None
+    copies = pictures.Copies(job.source.uri, tmp_path / "copies", max_pixels=job.decode.max_pixels, kept_bytes=1)
+    first = asyncio.run(copies.get(shown, 0, 500))
+    os.utime(first, (1, 1))
+    second = asyncio.run(copies.get(shown, 500, 1000))
+    copies.close()
+    assert list((tmp_path / "copies").iterdir()) == [second] != [first]
+    assert (tmp_path / "copies").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_catalog_cannot_be_written_through_the_page(opened: tuple[Shown, Engine]) -> None:
+    with pytest.raises(OperationalError, match="readonly"), opened[1].begin() as connection:
+        connection.execute(text("DELETE FROM video"))
+
+
+def test_an_address_that_others_reach_needs_a_token_that_is_not_short(archive: Archive) -> None:
+    with pytest.raises(ConfigError, match="at least 16"):
+        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token="short")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="choose another port"):
+            serve(archive.job_path, host="127.0.0.1", port=taken.getsockname()[1], names=(), token=None)
+
+
+@pytest.mark.parametrize(("host", "has_token"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str, has_token: bool) -> None:
+    command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.job_path), "--port", "0", "--host", host]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r"http://[^:]+:(\d+)/(?:\?token=(\S{32}))?\s", line)
+            assert found, line
+            assert (found[2] is not None) == has_token
+            address = f"http://127.0.0.1:{found[1]}/"
+            assert _get(address).status_code == (401 if has_token else 200)
+            assert _get(address, params={"token": found[2]} if has_token else None).status_code == 200
+        finally:
+            process.send_signal(2)
+            assert process.wait(20) in (0, 130)
+
+
+def _get(address: str, params: dict[str, str] | None = None) -> httpx.Response:
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            return httpx.get(address, params=params, follow_redirects=True, timeout=20, trust_env=False)
+        except httpx.ConnectError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.1)
