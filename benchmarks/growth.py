@@ -1,7 +1,7 @@
 """Whether the price of an hour of video stays the same as an archive grows: 1, 10 and 100 videos, one and two decoders.
 
 Wall seconds of whole `indexer run` commands, start-up and commit included, and the same without the start-up (from the event
-`run_started` on). Draws docs/cost.svg. Videos of 20 s, 640x360, 2-second segments, r3d_18.
+`run_started` on). Draws docs/cost.svg. Videos of 10 s, 640x360, 2-second segments, r3d_18.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demo.archive import Block, write_video
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
-SECONDS = 20
+SECONDS = 10
 COUNTS = (1, 10, 100)
 WORKERS = (1, 2)
 PICTURE = Path(__file__).parents[1] / "docs" / "cost.svg"
