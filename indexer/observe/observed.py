@@ -6,6 +6,7 @@ from indexer.config import Job
 from indexer.observe.listeners import Listeners
 from indexer.observe.runlog import open_log
 from indexer.report import Reporter
+from indexer.storage.address import is_s3
 
 
 def observed(job: Job, reporter: Reporter) -> Reporter:
@@ -21,4 +22,8 @@ def observed(job: Job, reporter: Reporter) -> Reporter:
         from indexer.observe.webhooks import Webhooks
 
         others.append(Webhooks(job, told.warn))
+    if not is_s3(job.output.uri):
+        from indexer.observe.page import RunPage
+
+        others.append(RunPage(job, told.warn))
     return Listeners([*others, told])
