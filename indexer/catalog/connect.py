@@ -78,7 +78,7 @@ def open_catalog(url: str, *, create: bool, read_only: bool = False) -> Engine |
             migrate.check_way(engine, found, read_only=read_only)
             with _migrating(engine) as connection:
                 migrate.upgrade(connection)
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: nobody else can close it any more
         engine.dispose()
         raise
     return engine
@@ -198,7 +198,7 @@ def _sqlite_connection(uri: str, *, read_only: bool) -> sqlite3.Connection:
             _use_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")  # what was reported as committed survives a power cut
             connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
+    except BaseException:  # Ctrl-C, too: nobody else can close it any more
         connection.close()
         raise
     return connection

@@ -50,7 +50,7 @@ class LocalStorage:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
                 unfinished.rename(final)
                 _sync_folder(final.parent)
-            except BaseException:
+            except BaseException:  # Ctrl-C, too: what is unfinished must not stay
                 with suppress(OSError):
                     unfinished.unlink(missing_ok=True)
                 raise

@@ -78,7 +78,7 @@ def s3_video_file(s3: S3, video: Video, *, wait_seconds: float = WAIT_SECONDS) -
         now, file = _open(s3, video, stack, wait_seconds)
         try:
             yield now, file
-        except Exception:
+        except Exception:  # of any kind: if the object was replaced meanwhile, that is why
             file.check()
             raise
         file.check()
