@@ -10,7 +10,7 @@ demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
 
 test: $(READY) lint types  ## everything that CI runs
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

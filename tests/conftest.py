@@ -9,6 +9,27 @@ import pytest
 from tests.postgres import catalog_url, dialect, engine, new_url, postgres, wire  # noqa: F401  fixtures of every test that needs a catalog
 from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of every test that talks to S3
 
+LONGEST_FIRST = (
+    "test_faults.py",
+    "test_run.py",
+    "test_soak.py",
+    "test_demo.py",
+    "test_long_videos.py",
+    "test_two_runs.py",
+    "test_executors.py",
+    "test_nights.py",
+    "test_histories.py",
+    "test_cluster.py",
+    "test_querying.py",
+    "test_serve_browser.py",
+)
+"""Files are shared among processes whole, so the long ones must not come last, when there is nothing to do beside them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session")
 def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
