@@ -1,19 +1,30 @@
 """What a plan says a run will take, from runs before it."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.estimate import extrapolate
 
-RECORDED = [(20.0, 13.9), (200.0, 29.1), (2000.0, 185.2)]
-"""Video seconds and wall seconds of runs on a machine of two cores, see benchmarks/results/growth.json."""
+GROWTH = json.loads((Path(__file__).parents[1] / "benchmarks/results/growth.json").read_text())
+VIDEOS = (1, 10, 100)
 
 
+def recorded(decoders: int) -> list[tuple[float, float]]:
+    """Video seconds and wall seconds of runs that `python -m benchmarks growth` timed."""
+    hours = [count * GROWTH["video_seconds"] / 3600 for count in VIDEOS]
+    paces = [GROWTH["seconds_per_hour_of_video"][f"{count} videos, {decoders} decoders"]["wall"] for count in VIDEOS]
+    return [(3600 * some, some * pace) for some, pace in zip(hours, paces, strict=True)]
+
+
+@pytest.mark.parametrize("decoders", [1, 2])
 @pytest.mark.parametrize("left_out", range(3))
-def test_a_run_takes_what_runs_of_other_lengths_say(left_out: int) -> None:
-    others = RECORDED[:left_out] + RECORDED[left_out + 1 :]
-    video_seconds, wall_seconds = RECORDED[left_out]
+def test_a_run_takes_what_runs_of_other_lengths_say(decoders: int, left_out: int) -> None:
+    others = recorded(decoders)
+    video_seconds, wall_seconds = others.pop(left_out)
     assert extrapolate(others, video_seconds) == pytest.approx(wall_seconds, rel=0.25)
 
 
