@@ -81,7 +81,7 @@ def main() -> dict[str, object]:
         for workers in WORKERS:
             for count, rounds in COUNTS.items():
                 name = f"{count} videos, {workers} decoders"
-                taken = [run(folder / f"{name}, {number}", first, count, workers) for number in range(rounds)]
+                taken = [run(folder / f"{workers}-{count}-{number}", first, count, workers) for number in range(rounds)]
                 figures[name] = {what: statistics.median(one[what] for one in taken) for what in taken[0]}
     draw(figures)
     return {"seconds_per_hour_of_video": figures, "video_seconds": SECONDS}
