@@ -32,8 +32,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY)  ## write the renderings in schemas/ anew, after a change of the code they show
+schemas: $(READY)  ## write the renderings in schemas/ and docs/ anew, after a change of the code they show
 	$(BIN)/indexer schema job > schemas/job.schema.json
+	$(BIN)/indexer schema keys > docs/job-file.md
 	$(BIN)/indexer schema part > schemas/part.schema.txt
 	$(BIN)/indexer schema catalog > schemas/catalog.sql
 

@@ -206,9 +206,9 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def schema(
-    what: Annotated[str, typer.Argument(metavar="job|part|catalog", help="What to describe.")] = "job",
+    what: Annotated[str, typer.Argument(metavar="job|keys|part|catalog", help="What to describe.")] = "job",
 ) -> None:
-    """Print the schema of the job file (JSON Schema), the Parquet parts, or the catalog (SQL)."""
+    """Print the schema of the job file (as JSON Schema, or its keys as Markdown), the Parquet parts, or the catalog (SQL)."""
     from indexer import views
 
     views.show_schema(what)

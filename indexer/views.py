@@ -121,6 +121,10 @@ def show_schema(what: str) -> None:
         from indexer.config import job_schema
 
         print_json(job_schema())
+    elif what == "keys":
+        from indexer.job_reference import job_reference
+
+        sys.stdout.write(job_reference())
     elif what == "part":
         from indexer.write.schema import describe
 
@@ -130,7 +134,7 @@ def show_schema(what: str) -> None:
 
         sys.stdout.write(f"{ddl('sqlite')}\n{ddl('postgresql')}")
     else:
-        raise ConfigError(f"schema: {what!r} is not known; allowed: job, part, catalog")
+        raise ConfigError(f"schema: {what!r} is not known; allowed: job, keys, part, catalog")
 
 
 def migrate_catalog(path: Path, *, as_json: bool) -> None:
