@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.kubernetes import unknown_fields
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
@@ -18,6 +22,8 @@ KUBERNETES = [
     for name in ("base", "rayjob")
     for document in yaml.safe_load_all((DOCKER / f"kubernetes/{name}.yaml").read_text())
 ]
+
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
 def instructions(word: str) -> list[str]:
@@ -46,8 +52,14 @@ def test_images_are_pinned() -> None:
 def test_the_last_stages_compile_nothing_and_are_not_root() -> None:
     last = DOCKERFILE[DOCKERFILE.index(" AS cpu") :]
     assert re.findall(r"\b(gcc|build-essential|apt-get|pip install)\b", last) == []
-    assert instructions("USER") == ["indexer"]
+    assert instructions("USER") == ["10001"]
     assert [line.split(" AS ")[1] for line in instructions("FROM")] == ["build", "cpu", "cuda"]
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
+def test_a_linter_has_nothing_against_the_dockerfile() -> None:
+    done = subprocess.run([str(HADOLINT), DOCKER / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_cluster_listens_on_loopback_and_asks_for_a_token() -> None:
@@ -76,6 +88,21 @@ def test_services_depend_on_services_that_say_when_they_are_well() -> None:
         for name in service.get("depends_on", {}):
             other = COMPOSE["services"][name]
             assert "healthcheck" in other or other["environment"].get("INDEXER_HEALTH"), name
+
+
+def test_the_kubernetes_files_have_only_fields_that_are_published() -> None:
+    assert {document["kind"] for document in KUBERNETES} >= {"RayJob", "Secret", "ConfigMap", "PersistentVolumeClaim"}
+    assert [field for document in KUBERNETES for field in unknown_fields(document)] == []
+
+
+def test_a_field_that_is_not_published_is_found() -> None:
+    container = {"name": "x", "volumeMount": []}
+    job = {
+        "kind": "RayJob",
+        "spec": {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [container]}}}}},
+    }
+    place = "RayJob.spec.rayClusterSpec.headGroupSpec.template.spec.containers.volumeMount"
+    assert unknown_fields(job) == [place]
 
 
 def test_what_the_kubernetes_files_refer_to_is_there() -> None:
