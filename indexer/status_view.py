@@ -23,13 +23,12 @@ from indexer.config import Job, load_job
 from indexer.console import clock
 from indexer.errors import ConfigError
 from indexer.index import current_recipe, open_index
+from indexer.observe.webhooks import Webhooks
 from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
 from indexer.views import complain, make_table, out, print_json
 
 RUNS_SHOWN = 10
-RUNS_LOOKED_AT = 1000
-"""For the last good run of this job: a catalog may serve several."""
 REDRAW_SECONDS = 2.0
 STALE = 4
 """The exit code of `--max-age`."""
@@ -42,14 +41,14 @@ class Status:
     sums: lookup.Totals | None
     """None: nothing is indexed with these settings."""
     past: list[lookup.RunRow]
-    """All runs of the catalog, newest first."""
+    """The last runs of the catalog, newest first."""
     last_success: float | None
     """Unix time in seconds at which a run of this job last ended complete or partial."""
 
     def document(self) -> dict[str, Any]:
         return {
             "index": None if self.sums is None else asdict(self.sums),
-            "runs": [asdict(row) for row in self.past[:RUNS_SHOWN]],
+            "runs": [asdict(row) for row in self.past],
             "last_success": self.last_success,
         }
 
@@ -67,7 +66,7 @@ class Status:
             table.add_row("parts", f"{self.sums.parts:,} ({self.sums.part_bytes / 1e6:,.1f} MB)")
             tables.append(table)
         if self.past:
-            tables.append(_runs_table(self.past[:RUNS_SHOWN]))
+            tables.append(_runs_table(self.past))
         return Group(*tables)
 
     def line(self) -> str:
@@ -81,7 +80,10 @@ class Status:
 
 
 def show_status(path: Path, *, watch: bool, max_age: str | None, as_json: bool) -> int:
-    """Gives the exit code: 0, or STALE if `max_age`, such as 36h, is over since the last good run."""
+    """Gives the exit code: 0, or STALE if `max_age`, such as 36h, is over since the last good run.
+
+    Then the job's webhooks are told, too, if they want to know: each time, for nothing here remembers the last one.
+    """
     if watch and max_age is not None:
         raise ConfigError("--watch and --max-age do not go together: one looks on, the other ends with an answer")
     oldest = None if max_age is None else _age(max_age)
@@ -95,16 +97,18 @@ def show_status(path: Path, *, watch: bool, max_age: str | None, as_json: bool) 
         print_json(status.document() | ({} if oldest is None else {"max_age_seconds": oldest, "stale": stale}))
     else:
         out().print(status.drawn(path))
-    if not stale:
+    if oldest is None or not stale:
         return 0
-    if status.last_success is None:
-        complain(f"stale: no run of {job.name} has ended well yet; run it: indexer run {path}")
-    else:
+    sentence = f"stale: no run of {job.name} has ended well yet; run it: indexer run {path}"
+    if status.last_success is not None:
         age, when = time.time() - status.last_success, datetime.fromtimestamp(status.last_success).astimezone()
-        complain(
+        sentence = (
             f"stale: the last run of {job.name} that ended well was {_hours(age)} ago ({when:%Y-%m-%d %H:%M}), more than"
             f" {max_age}; see why it does not run, or run it: indexer run {path}"
         )
+    complain(sentence)
+    if job.monitor.notify:
+        Webhooks(job, complain).stale(sentence, last_success=status.last_success, max_age_seconds=oldest)
     return STALE
 
 
@@ -144,9 +148,8 @@ def _looks(job: Job) -> Iterator[Status]:
                 continue
             digest = digest or current_recipe(job, engine)
             recipe_id = lookup.find_recipe(engine, digest or "")
-            past = lookup.runs(engine, RUNS_LOOKED_AT)
-            good = (row.finished_at for row in past if row.job == job.name and row.outcome in ("complete", "partial"))
-            yield Status(None if recipe_id is None else lookup.totals(engine, recipe_id), past, next(good, None))
+            sums = None if recipe_id is None else lookup.totals(engine, recipe_id)
+            yield Status(sums, lookup.runs(engine, RUNS_SHOWN), lookup.last_success(engine, job.name))
     finally:
         if engine is not None:
             engine.dispose()

@@ -1,8 +1,11 @@
 """Who else hears how a run goes: the log beside the index, the metrics file, webhooks."""
 
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -186,6 +189,44 @@ def test_only_what_is_wanted_is_told(tmp_path: Path, receiver: Receiver) -> None
     hooks = Webhooks(job(tmp_path, notify=[receiver.url], notify_on=["failed"]), pytest.fail)
     hooks.started(Tally(run_id=1))
     hooks.finished(Tally(run_id=1), "complete")
+    assert receiver.bodies == []
+
+
+def ask(job: Path, receiver: Receiver, max_age: str) -> tuple[int, str]:
+    """Exit code and complaints of `indexer status --max-age`."""
+    words = [sys.executable, "-m", "indexer", "status", str(job), "--max-age", max_age]
+    ended = subprocess.run(words, env=os.environ | {"HOOK": receiver.url}, capture_output=True, text=True)
+    return ended.returncode, ended.stderr
+
+
+def test_a_job_that_stands_still_is_told_each_time_somebody_asks(tmp_path: Path, receiver: Receiver) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    path = archive.write_job(monitor={"notify": ["${HOOK}"], "notify_on": ["stale"]})
+    code, said = ask(path, receiver, "36h")
+    assert code == 4
+    sentence = f"stale: no run of test has ended well yet; run it: indexer run {path}"
+    assert said == f"{sentence}\n"
+    never = {"job": "test", "event": "stale", "last_success": None, "max_age_seconds": 129600.0, "text": f"test: {sentence}"}
+    assert receiver.bodies == [never]
+
+    assert archive.command("run", str(path), "--local", HOOK=receiver.url).returncode == 0
+    assert ask(path, receiver, "36h") == (0, "")
+    assert receiver.bodies == [never]
+
+    time.sleep(1.1)
+    receiver.answers = [200, 403]
+    assert ask(path, receiver, "1s")[0] == 4
+    code, said = ask(path, receiver, "1s")
+    assert (code, said.splitlines()[1:]) == (4, ["the webhook at 127.0.0.1 was not told (monitor.notify): it answers 403"])
+    first, *again = receiver.bodies[1:]
+    assert time.time() - first["last_success"] < 60
+    assert {body["last_success"] for body in again} == {first["last_success"]}
+
+
+def test_a_job_that_stands_still_is_not_told_unless_its_job_says_so(tmp_path: Path, receiver: Receiver) -> None:
+    path = Archive(tmp_path).write_job(monitor={"notify": ["${HOOK}"]})
+    assert ask(path, receiver, "36h")[0] == 4
     assert receiver.bodies == []
 
 

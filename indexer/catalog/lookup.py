@@ -103,6 +103,13 @@ def runs(engine: Engine, limit: int) -> list[RunRow]:
         ]
 
 
+def last_success(engine: Engine, job: str) -> float | None:
+    """Unix time in seconds at which a run of `job` last ended complete or partial; None if none did."""
+    statement = select(func.max(run.c.finished_at)).where(run.c.job == job, run.c.outcome.in_(("complete", "partial")))
+    with reading(engine) as connection:
+        return connection.execute(statement).scalar()
+
+
 def failures(engine: Engine, recipe_id: int) -> list[FailedVideo]:
     """The failed videos of a recipe, by uri."""
     statement = (

@@ -1,7 +1,7 @@
-"""What a run can be told of at: its start, and how it ended."""
+"""What webhooks can be told of: the start of a run, how it ended, and that none has ended well for too long."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-Moment = Literal["start", "complete", "partial", "stopped", "failed"]
+Moment = Literal["start", "complete", "partial", "stopped", "failed", "stale"]

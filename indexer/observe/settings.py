@@ -28,7 +28,7 @@ class Monitor(fields.Section):
     )
     notify_on: tuple[Annotated[Moment, fields.one_of(get_args(Moment))], ...] = Field(
         default=("complete", "partial", "failed"),
-        description="What webhooks are told of: start, complete, partial, stopped, failed.",
+        description="What webhooks are told of: start, complete, partial, stopped, failed; stale (by status --max-age).",
     )
 
     @field_validator("notify")

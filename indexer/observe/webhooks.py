@@ -57,6 +57,13 @@ class Webhooks(Silent):
             self._tell({"event": "run_failed", "exit_code": exit_code, "message": message, "text": text})
         self._wait()
 
+    def stale(self, sentence: str, *, last_success: float | None, max_age_seconds: float) -> None:
+        """No run has ended well for `max_age_seconds`; the last one that did, if any, at the Unix time `last_success`."""
+        if "stale" in self._wanted:
+            event = {"event": "stale", "last_success": last_success, "max_age_seconds": max_age_seconds}
+            self._tell(event | {"text": f"{self._job}: {sentence}"})
+        self._wait()
+
     def _tell(self, event: dict[str, Any]) -> None:
         body = json.dumps({"job": self._job} | event, default=str).encode()
         for address in self._addresses:
