@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types bench soak histories format lock schemas clean
+.PHONY: demo cluster-demo test lint types bench soak histories format lock schemas clean
 
 demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
+
+cluster-demo: $(READY)  ## the same on a cluster of processes, which loses a worker; offline
+	$(BIN)/python -m demo.cluster
 
 test: $(READY) lint types  ## everything that CI runs
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

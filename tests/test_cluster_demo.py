@@ -1,0 +1,77 @@
+"""`make cluster-demo`, with videos and a model that are made quickly."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo import cluster
+from tests.archives import Customised, five_videos
+
+STANDIN = "decoding_takes_a_second"
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Customised:
+    archive = five_videos(Customised(tmp_path))
+    for number in range(4):
+        archive.add(f"sub/w{number}.mp4", first=50 + number)
+    for name, value in archive.environment(STANDIN).items():
+        monkeypatch.setenv(name, value)
+    return archive
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the demonstration puts everything; empty, and in no process's arguments, when it is over."""
+    with tempfile.TemporaryDirectory(prefix="i") as name:  # short: sockets lie in it
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield Path(name)
+        assert {path.name for path in Path(name).iterdir()} <= {".lockfile"}  # of the package that brings PostgreSQL
+        left = [path.read_text(errors="replace") for path in Path("/proc").glob("[0-9]*/cmdline")]
+        assert [line for line in left if name in line] == []
+
+
+@pytest.mark.timeout(600)  # two runs and six services
+def test_a_cluster_that_loses_a_worker_makes_the_same_index(
+    archive: Customised, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cluster.demonstrate(archive.videos, archive.settings, "juggling balls")
+    said, complaints = capfd.readouterr()
+    assert re.search(r"The worker at 127\.0\.0\.4 is killed while it decodes: \d+ processes\.", said)
+    ended = re.findall(r"The run ended .*", said)
+    assert ended == 2 * ["The run ended partial: 9 videos with 32 segments, 1 failed."]
+    assert complaints.splitlines()[-1] == "sound"
+    assert re.search(r"\n(\d+) rows in the undisturbed index, \1 in the cluster's: the same\.\n", said)
+
+
+def test_a_difference_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    key = ("/a.mp4", "indexed", None, 0, 1000, "wheel spinning")
+    assert cluster.compare({key: 5000}, {key: 5000})
+    assert not cluster.compare({key: 5000}, {key: 4999})
+    assert not cluster.compare({key: 5000}, {})
+    assert (
+        "('/a.mp4', 'indexed', None, 0, 1000, 'wheel spinning'): 5000 undisturbed, 4999 on the cluster"
+        in capsys.readouterr().out
+    )
+
+
+def test_ctrl_c_leaves_nothing_running(archive: Customised, folder: Path) -> None:
+    code = (
+        "from pathlib import Path; import sys, yaml; from demo import cluster; cluster.listen();"
+        "cluster.demonstrate(Path(sys.argv[1]), yaml.safe_load(Path(sys.argv[2]).read_text()), 'juggling balls')"
+    )
+    words = [sys.executable, "-c", code, str(archive.videos), str(archive.write_job())]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("On the cluster:"):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
