@@ -24,6 +24,7 @@ from indexer.catalog.lease import acquire
 from indexer.config import Job
 from indexer.errors import StopRun
 from indexer.execute.base import Executor, WorkMeter
+from indexer.figures import GOOD, figures
 from indexer.plan.diff import Plan, check_missing, diff
 from indexer.plan.listing import list_source
 from indexer.plan.units import plan_units
@@ -39,6 +40,8 @@ Item = TypeVar("Item")
 COMMIT_SECONDS = 30.0
 COMMIT_ROWS = 128_000
 """A part is written when it has this many rows, or when its first video waits this long."""
+FIGURES_SECONDS = 5.0
+"""Those who watch the machines see new figures so often; Ray passes them on every ten seconds."""
 CLAIM_VIDEOS = 2_000
 GONE_VIDEOS = 500
 
@@ -133,6 +136,8 @@ class _Work:
         self._finished: list[Outcome] = []
         self._rows = 0
         self._oldest = 0.0
+        self._last_success = lookup.last_success(engine, job.name)
+        self._next_figures = 0.0
 
     def do(self, plan: Plan, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> str:
         outcome = "failed"
@@ -146,6 +151,9 @@ class _Work:
         finally:
             # Also when the run cannot go on: what it did so far stays true, and `status` says how it ended.
             finish_run(self._engine, self._run, outcome, self._tally.as_event(outcome))
+            if outcome in GOOD:
+                self._last_success = time.time()
+            self._publish(outcome)
 
     def _note_listing(self, plan: Plan) -> None:
         """Tell the catalog what the listing alone has found out."""
@@ -174,6 +182,8 @@ class _Work:
                     self._commit()
                 self._read_meter(executor.meter)
                 self._reporter.progress(self._tally)
+                if time.monotonic() >= self._next_figures:
+                    self._publish("running")
             self._reporter.note(executor.describe())
             self._read_meter(executor.meter)
         except StopRun:
@@ -181,8 +191,14 @@ class _Work:
             raise
         self._commit()
 
+    def _publish(self, state: str) -> None:
+        if self._executor is not None:
+            self._executor.publish(figures(self._tally, state, last_success=self._last_success))
+        self._next_figures = time.monotonic() + FIGURES_SECONDS
+
     def _read_meter(self, meter: WorkMeter) -> None:
         self._tally.stages.update(meter.stage_seconds)
+        self._tally.queue_bytes = meter.queue_bytes
         self._tally.decoded_seconds = meter.video_seconds
 
     def _take(self, outcome: Outcome) -> None:

@@ -40,6 +40,8 @@ class Tally:
     video_seconds: float = 0.0
     decoded_seconds: float = 0.0
     """Of video that this run decoded, also for videos that it did not finish."""
+    queue_bytes: int = 0
+    """Of clips that wait in memory for a model now."""
     warnings: Counter[str] = field(default_factory=Counter)
     failure_codes: Counter[str] = field(default_factory=Counter)
     skip_reasons: Counter[str] = field(default_factory=Counter)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -95,6 +96,20 @@ def decoding_takes_a_second() -> None:
         yield from real(*arguments, **options)
 
     unit.decode_video = decode_video
+
+
+def gauges_are_noted() -> None:
+    """Each value that Ray's own gauges are given, a JSON list a line, in a file `gauges`."""
+    from ray.util.metrics import Gauge
+
+    real = Gauge.set
+
+    def set_(gauge: Any, value: float, tags: dict[str, str]) -> None:
+        real(gauge, value, tags)
+        with Path(os.environ["INDEXER_TEST_FOLDER"], "gauges").open("a") as file:
+            file.write(json.dumps([gauge.info["name"], tags, value]) + "\n")
+
+    Gauge.set = set_  # type: ignore[method-assign]
 
 
 def leases_are_short() -> None:
@@ -280,6 +295,10 @@ def once(name: str) -> bool:
 STANDINS = {
     "decoders_misbehave": [(decoders_misbehave, "indexer.decode.unit")],
     "decoding_takes_a_second": [(decoding_takes_a_second, "indexer.decode.unit")],
+    "slow_decoding_and_noted_gauges": [
+        (decoding_takes_a_second, "indexer.decode.unit"),
+        (gauges_are_noted, "ray.util.metrics"),
+    ],
     "short_leases_and_slow_decoding": [
         (leases_are_short, "indexer.catalog.lease"),
         (decoding_takes_a_second, "indexer.decode.unit"),

@@ -16,6 +16,7 @@ from indexer import pipeline
 from indexer.config import Job, load_job
 from indexer.execute.base import WorkMeter
 from indexer.execute.ranges import Staging
+from indexer.figures import Figure
 from indexer.records import Failure, IndexedVideo, MediaInfo, Outcome, Segment, Unit
 from tests.archives import Heard
 from tests.catalogs import LABELS, Rows
@@ -30,6 +31,7 @@ class TextReader:
     def __init__(self) -> None:
         self.meter = WorkMeter()
         self.workers = 1
+        self.published: dict[str, dict[str, float]] = {}
 
     def start(self) -> Sequence[str]:
         return LABELS
@@ -46,6 +48,9 @@ class TextReader:
                     for i, (label, score) in enumerate(rows)
                 )
                 yield IndexedVideo(video, MediaInfo(0, 10.0 * len(rows), 320, 240, "text", 25.0), segments, ())
+
+    def publish(self, figures: Iterable[Figure]) -> None:
+        self.published = {figure.name: dict(figure.values) for figure in figures}
 
     def describe(self) -> str:
         return "reading texts"

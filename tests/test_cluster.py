@@ -1,20 +1,28 @@
-"""A Ray of two nodes that was started elsewhere; one of them may go."""
+"""A Ray of two nodes that was started elsewhere; one of them may go, and somebody may watch."""
 
+import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from ray.cluster_utils import Cluster
 
 from tests.archives import Customised, five_videos
 
-STANDIN = "decoding_takes_a_second"
+STANDIN = "slow_decoding_and_noted_gauges"
+
+LABELS = ("state", "code", "stage")
+Samples = dict[tuple[str, str], float]
+"""(name of a metric, value of its label besides the job, or nothing) -> its value."""
 
 
 @pytest.fixture
@@ -29,8 +37,11 @@ def archive(tmp_path: Path) -> Customised:
 def cluster(archive: Customised, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     # Unlike `ray start`, `Cluster` does not take the token that lies in the home directory; the run would.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
     environment = archive.environment(STANDIN)
-    cluster = Cluster(initialize_head=True, head_node_args=node("first", environment))
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    cluster = Cluster(initialize_head=True, head_node_args=node("first", environment) | {"metrics_export_port": port})
     yield cluster
     cluster.shutdown()
 
@@ -40,21 +51,85 @@ def node(name: str, environment: dict[str, str]) -> dict[str, Any]:
     return {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False, "env_vars": variables}
 
 
-def test_a_node_that_goes_away_costs_no_video(archive: Customised, cluster: Cluster) -> None:
-    archive.run(local=True, output={"uri": "undisturbed"})
-    expected = archive.dump()
-    second = cluster.add_node(**node("second", archive.environment(STANDIN)))
+def start_run(archive: Customised, cluster: Cluster) -> "subprocess.Popen[str]":
     job = archive.write_job(output={"uri": "index"}, ray={"address": cluster.address})
-    run = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "indexer", "run", str(job), "--json"],
         env=os.environ | archive.environment(STANDIN), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    give_up = time.monotonic() + 120
-    while not archive.remembers(STANDIN, "second") and time.monotonic() < give_up:
+
+
+def wait_until(is_so: Callable[[], object], *, seconds: float = 120) -> None:
+    give_up = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < give_up:
         time.sleep(0.05)
+
+
+def test_a_node_that_goes_away_costs_no_video_and_is_seen_in_the_metrics_of_ray(archive: Customised, cluster: Cluster) -> None:
+    archive.run(local=True, output={"uri": "undisturbed"})
+    expected = archive.dump()
+    second = cluster.add_node(**node("second", archive.environment(STANDIN)))
+    run = start_run(archive, cluster)
+    wait_until(lambda: archive.remembers(STANDIN, "second"))
     cluster.remove_node(second, allow_graceful=False)
     out, complaints = run.communicate(timeout=200)
     assert run.returncode == 3, complaints
     event = json.loads(out.splitlines()[-1])
     assert (event["outcome"], event["failures"], event["videos"]["indexed"]) == ("partial", {"E_NOT_MEDIA": 1}, 9)
     assert archive.dump() == expected
+
+    noted = (archive.folder / "memory" / STANDIN / "gauges").read_text().splitlines()
+    values = [(name, tags.pop("job"), *tags.values(), value) for name, tags, value in map(json.loads, noted)]
+    assert {job for _, job, *_ in values} == {"test"}
+    last: Samples = {(name, "".join(label)): value for name, _, *label, value in values}
+    assert_says(last, event)
+    assert max(value for name, _, *_, value in values if name == "indexer_queue_bytes") > 0
+    assert ("indexer_run_state", "test", "running", 1.0) in values
+
+
+def assert_says(samples: Samples, event: dict[str, Any]) -> None:
+    """Ray's metrics say of a run that is over what its last event says."""
+    for state, number in event["videos"].items():
+        assert samples["indexer_videos", state] == number
+    assert samples["indexer_failures", "E_NOT_MEDIA"] == 1
+    states = {label: value for (name, label), value in samples.items() if name == "indexer_run_state"}
+    assert states == {"running": 0, "complete": 0, "partial": 1, "stopped": 0, "failed": 0}
+    assert samples["indexer_run_clips", ""] == event["clips"]
+    assert samples["indexer_run_video_seconds", ""] == event["video_seconds"]
+    assert samples["indexer_stage_seconds", "decode"] == event["stages"]["decode"] > 0
+    assert samples["indexer_queue_bytes", ""] == 0
+    assert time.time() - samples["indexer_last_success_timestamp_seconds", ""] < 300
+
+
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp_cors") is None, reason="only the nodes of ray[default] export metrics")
+def test_prometheus_finds_the_figures_of_a_run_at_the_node_of_its_driver(archive: Customised, cluster: Cluster) -> None:
+    url = f"http://127.0.0.1:{cluster.head_node.metrics_export_port}/metrics"
+    run = start_run(archive, cluster)
+    seen: list[Samples] = []
+
+    def look() -> bool:
+        seen.append(scrape(url))
+        time.sleep(0.5)
+        return run.poll() is not None
+
+    wait_until(look)
+    event = json.loads(run.communicate()[0].splitlines()[-1])
+    assert any(samples.get(("indexer_run_state", "running")) == 1 for samples in seen)
+    assert any(samples.get(("indexer_queue_bytes", ""), 0) > 0 for samples in seen)
+    wait_until(lambda: scrape(url).get(("indexer_run_state", "partial")) == 1, seconds=10)
+    assert_says(scrape(url), event)
+
+
+def scrape(url: str) -> Samples:
+    """Our metrics at a node, without the prefix that Ray gives them."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return {}  # it is starting
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {
+        (sample.name.removeprefix("ray_"), "".join(sample.labels.get(label, "") for label in LABELS)): sample.value
+        for sample in samples
+        if sample.labels.get("job") == "test"
+    }

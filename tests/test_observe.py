@@ -18,14 +18,17 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from indexer import pipeline
 from indexer.config import Job, load_job
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, ExecutionError
 from indexer.observe import webhooks
 from indexer.observe.metrics import MetricsFile
 from indexer.observe.runlog import LOGS_KEPT, open_log
 from indexer.observe.webhooks import Webhooks
+from indexer.records import Outcome
 from indexer.report import Tally
-from tests.archives import Archive
+from tests.archives import Archive, Heard
+from tests.synthetic import TextArchive, TextReader
 
 SECRET = "sesame-4711"
 
@@ -150,6 +153,29 @@ def test_metrics_remember_the_last_success_through_a_failed_run(tmp_path: Path) 
     MetricsFile(settings, pytest.fail).failed("no space", 14)
     after = samples(tmp_path / "m.prom")
     assert (after["indexer_last_success_timestamp_seconds"], after["indexer_run_state failed"]) == (good, 1)
+
+
+class ReaderThatBreaks(TextReader):
+    def process(self, *_: Any, **__: Any) -> Iterator[Outcome | None]:
+        raise ExecutionError("Ray itself is gone")
+
+
+def test_those_who_watch_the_machines_see_a_run_fail_and_when_the_last_one_did_not(tmp_path: Path) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    settings = archive.job("nightly")
+    good, bad = TextReader(), ReaderThatBreaks()
+    options = pipeline.Options()
+    archive.put("a.mp4", [("bowling", 0.9)])
+    pipeline.run(settings, lambda: good, Heard(), options, stopped=lambda: False)
+    assert good.published["indexer_run_state"] == {"running": 0, "complete": 1, "partial": 0, "stopped": 0, "failed": 0}
+    assert good.published["indexer_videos"]["indexed"] == 1
+
+    archive.put("b.mp4", [("bowling", 0.9)])
+    with pytest.raises(ExecutionError):
+        pipeline.run(settings, lambda: bad, Heard(), options, stopped=lambda: False)
+    assert bad.published["indexer_run_state"]["failed"] == 1
+    last_success = "indexer_last_success_timestamp_seconds"
+    assert bad.published[last_success][""] == pytest.approx(good.published[last_success][""], abs=1)
 
 
 def test_metrics_that_cannot_be_written_are_said_once(tmp_path: Path) -> None:

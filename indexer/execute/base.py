@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from indexer.execute.ranges import Staging
+from indexer.figures import Figure
 from indexer.records import Outcome, Unit
 
 
@@ -17,6 +18,8 @@ class WorkMeter:
     clips: int = 0
     video_seconds: float = 0.0
     """Of segments that were decoded."""
+    queue_bytes: int = 0
+    """Of clips in memory now, on their way to a model or with it."""
     stage_seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "decode": 0.0, "infer": 0.0})
 
 
@@ -43,6 +46,10 @@ class Executor(Protocol):
         None comes about every half second in between, so that the caller can show progress and commit. Once `stopped()` is
         true, it ends soon: videos without an outcome by then are left for the next run.
         """
+        ...
+
+    def publish(self, figures: Iterable[Figure]) -> None:
+        """Show them to whoever watches the machines that do the work; does nothing where nobody can."""
         ...
 
     def describe(self) -> str:

@@ -14,6 +14,7 @@ from indexer.execute.cluster import Lost
 from indexer.execute.ranges import Staging
 from indexer.execute.scheduler import Scheduler
 from indexer.execute.workers import RANGE_SECONDS, Answer, ModelWorker, decode_settings, decode_stream
+from indexer.figures import Figure
 from indexer.infer.weights import read_labels, resolve_weights
 from indexer.records import Outcome, Unit
 
@@ -43,6 +44,9 @@ class LocalExecutor:
         settings = decode_settings(self._job, self._spec, range_seconds=self._range_seconds)
         cluster = ThisProcess(self._model, self._job.ray.object_store)
         yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, units, staging).run(stopped)
+
+    def publish(self, figures: Iterable[Figure]) -> None:
+        """Nobody watches this process from outside."""
 
     def describe(self) -> str:
         return f"this process, {self._model.describe()}"

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import exceptions
+from ray.util.metrics import Gauge
 
 from indexer.config import Job
 from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
 from indexer.execute.base import WorkMeter
 from indexer.execute.cluster import Lost, MachineLost
+from indexer.execute.gauges import Gauges
 from indexer.execute.ranges import Staging
 from indexer.execute.resources import check_reachable, decode_memory, gpus_per_actor
 from indexer.execute.scheduler import PACKS_AHEAD, Scheduler
 from indexer.execute.workers import Answer, ModelWorker, decode_process, decode_settings
+from indexer.figures import Figure
 from indexer.infer.models import ModelSpec
 from indexer.infer.weights import read_labels, resolve_weights
 from indexer.records import Outcome, Unit
@@ -53,6 +56,7 @@ class RayExecutor:
         self.meter = WorkMeter()
         self._job = job
         self._cluster = RayCluster(job)
+        self._gauges = Gauges(Gauge, job.name)
 
     def start(self) -> Sequence[str]:
         self._spec = self._cluster.start()
@@ -71,6 +75,10 @@ class RayExecutor:
             raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
         finally:
             scheduler.cancel()
+
+    def publish(self, figures: Iterable[Figure]) -> None:
+        if self._job.ray.address is not None:  # a Ray of our own lives as long as this run, on ports that nobody can know
+            self._gauges.show(figures)
 
     def describe(self) -> str:
         return self._cluster.describe()

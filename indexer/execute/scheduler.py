@@ -49,6 +49,7 @@ class Scheduler:
         staging: Staging,
     ) -> None:
         self._cluster = cluster
+        self._meter = meter
         self._batcher: Batcher[Any] = Batcher(settings.geometry.clip_bytes)
         assembly = Assembly(spec.labels, staging, top_k=job.output.top_k, min_score=job.output.min_score)
         self._decoders = Decoders(cluster, settings, units, assembly, self._batcher, meter, timeout_seconds=job.decode.timeout)
@@ -64,6 +65,7 @@ class Scheduler:
                 return
             streams = self._decoders.streams if self._room() else []
             ready = self._cluster.wait([*self._calls.refs, *streams, *self._cluster.preparing], HEARTBEAT_SECONDS)
+            self._meter.queue_bytes = self._batcher.alive_bytes
             now = time.monotonic()
             if not streams:
                 self._decoders.excuse(now)

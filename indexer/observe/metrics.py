@@ -1,6 +1,6 @@
 """The metrics of a job in Prometheus' text format, for the textfile collector of its node exporter.
 
-Written whole and renamed into place, every EVERY_SECONDS and at the end. All gauges: a run is an event, not a service.
+Written whole and renamed into place, every EVERY_SECONDS and at the end.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.config import Job
+from indexer.figures import GOOD, LAST_SUCCESS, figures
 from indexer.observe.listeners import Silent
 from indexer.report import Tally
 
 EVERY_SECONDS = 10.0
-_LAST_SUCCESS = "indexer_last_success_timestamp_seconds"
 
 
 class MetricsFile(Silent):
@@ -39,7 +39,7 @@ class MetricsFile(Silent):
             self._write(tally, "running")
 
     def finished(self, tally: Tally, outcome: str) -> None:
-        if outcome in ("complete", "partial"):
+        if outcome in GOOD:
             self._last_success = time.time()
         self._write(tally, outcome)
 
@@ -56,23 +56,11 @@ class MetricsFile(Silent):
 
     def _gauges(self, tally: Tally | None, outcome: str) -> CollectorRegistry:
         registry = CollectorRegistry()
-
-        def gauge(name: str, help_text: str, values: dict[str, float], label: str | None = None) -> None:
-            found = Gauge(name, help_text, ["job", label] if label else ["job"], registry=registry)
-            for key, value in values.items():
-                found.labels(*([self._job, key] if label else [self._job])).set(value)
-
-        gauge("indexer_run_state", "1 for the state of the last run.", {outcome: 1}, "state")
-        gauge("indexer_run_timestamp_seconds", "When this was written.", {"": time.time()})
-        if self._last_success is not None:
-            gauge(_LAST_SUCCESS, "When a run last ended complete or partial.", {"": self._last_success})
-        if tally is not None:
-            event = tally.as_event(outcome)
-            gauge("indexer_videos", "Videos of the source, by what became of them.", event["videos"], "state")
-            gauge("indexer_failures", "Failed videos of the run, by code.", event["failures"], "code")
-            gauge("indexer_stage_seconds", "Busy seconds of the run, all workers.", event["stages"], "stage")
-            for name in ("segments", "clips", "video_seconds", "decoded_seconds", "wall_seconds"):
-                gauge(f"indexer_run_{name}", f"{name} of the run, as in its report.", {"": event[name]})
+        for figure in figures(tally, outcome, last_success=self._last_success):
+            labels = () if figure.label is None else (figure.label,)
+            gauge = Gauge(figure.name, figure.description, ["job", *labels], registry=registry)
+            for key, value in figure.values.items():
+                gauge.labels(job=self._job, **dict.fromkeys(labels, key)).set(value)
         return registry
 
 
@@ -83,4 +71,4 @@ def _last_success(path: Path, job: str) -> float | None:
     except (OSError, ValueError):
         return None
     samples = (sample for family in families for sample in family.samples)
-    return next((s.value for s in samples if s.name == _LAST_SUCCESS and s.labels.get("job") == job), None)
+    return next((s.value for s in samples if s.name == LAST_SUCCESS and s.labels.get("job") == job), None)
