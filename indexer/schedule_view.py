@@ -48,9 +48,10 @@ def show_schedule(path: Path, scheduler: Scheduler, *, folder: Path | None, imag
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        try:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{folder / name}: cannot be written: {error.strerror}") from error
-        complain(f"wrote {folder / name}")
+            complain(f"wrote {folder / name}")
+    except OSError as error:
+        raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.config import load_job
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, OutputError
 from indexer.recipe import make_recipe
 from indexer.schedule.command import Command
 from indexer.schedule.kubernetes import cron_job
@@ -285,3 +285,12 @@ def test_a_job_without_a_schedule_is_told_how_to_get_one(archive: Archive) -> No
     ended = archive.command("schedule", str(archive.job_path), "--as", "cron")
     assert ended.returncode == 2
     assert 'schedule.cron: is not set; write\n\nschedule:\n  cron: "15 1 * * *"' in ended.stderr
+
+
+def test_files_are_written_into_a_folder_that_is_made_for_them(archive: Archive) -> None:
+    folder = archive.folder / "etc" / "units"
+    texts = files(archive, "systemd", folder=folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == texts
+    (archive.folder / "taken").write_text("")
+    with pytest.raises(OutputError, match=f"{archive.folder}/taken: cannot be written: File exists"):
+        files(archive, "systemd", folder=archive.folder / "taken")
