@@ -155,7 +155,7 @@ def _summary(found: SearchResult, sort: Sort) -> str:
     first = {"best": "best", "newest": "newest", "video": "first"}[sort]
     given = len(found.moments)
     if found.total is None:
-        counted = f"more than {given:,} moments of {names}, {first} {given:,} shown"
+        counted = f"more than {given:,} moments of {names}, at most {found.at_most:,}, {first} {given:,} shown"
     else:
         counted = f"{found.total:,} moment{'' if found.total == 1 else 's'} of {names}"
         counted += f", {first} {given:,} shown" if given < found.total else ""

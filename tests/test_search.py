@@ -111,6 +111,7 @@ def test_the_best_moments_of_a_label(engine: Engine) -> None:
             },
         ],
         "total": 2,
+        "total_at_most": 2,
         "coverage": {"videos": 2, "indexed": 2, "failed": 0, "pending": 0, "skipped": 0},
     }
     assert [(v.uri, v.duration_seconds, v.average_fps, v.model) for v in result.videos.values()] == [
@@ -129,6 +130,7 @@ def test_words_that_are_no_label_find_names_not_moments(engine: Engine, query: s
         "unknown": "archerry",
         "moments": [],
         "total": 0,
+        "total_at_most": 0,
         "coverage": {"videos": 1, "indexed": 1, "failed": 0, "pending": 0, "skipped": 0},
     }
 
@@ -393,6 +395,7 @@ def test_a_common_label_is_not_counted(engine: Engine, monkeypatch: pytest.Monke
     for sort, first in (("best", "30.mp4"), ("newest", "01.mp4"), ("video", "01.mp4")):
         result = search(engine, "yoga", A.digest, limit=2, sort=sort)  # type: ignore[arg-type]
         assert (len(result.moments), result.moments[0].uri, result.total) == (2, f"/archive/{first}", None)
+        assert (result.at_most, result.as_document()["total_at_most"]) == (30, 30)
         assert search(engine, "yoga", A.digest, limit=30, sort=sort).total == 30  # type: ignore[arg-type]
     assert search(engine, "yoga score:>=0.2", A.digest, limit=2).total == 11  # only so many are read: 11 of 30
 
@@ -434,17 +437,19 @@ def archives(draw: st.DrawFn) -> list[IndexedVideo]:
     st.sampled_from(["best", "newest", "video"]),
     st.integers(1, 5),
     st.sampled_from([0, 1, 2, 4, 8, 40]),
+    st.sampled_from([0, 1_000_000]),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_way_of_reading_changes_no_answer(
-    videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int, hasty: bool
+    videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int, hit_cost: int, hasty: bool
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         engine = open_catalog(f"sqlite:///{folder}/catalog.db", create=True)
         store(engine, A, *videos)
         everything = search(engine, query, A.digest, sort=sort, limit=1000)
         patch.setattr(find, "WHOLE", whole)
+        patch.setattr(find, "HIT_COST", hit_cost)
         if hasty:  # few videos are many, and a few of the best hits are enough to give up
             patch.setattr(find, "VIDEOS_AT_ONCE", 1)
             patch.setattr(find, "MOST_HITS", 1)
@@ -457,6 +462,8 @@ def test_the_way_of_reading_changes_no_answer(
     assert set(result.moments) <= set(everything.moments)
     assert len(set(result.moments)) == len(result.moments)
     assert result.total in (None, everything.total)
+    assert everything.total is not None
+    assert result.total is not None or len(result.moments) < everything.total <= (result.at_most or 0)
 
 
 # Moments

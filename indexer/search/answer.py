@@ -38,6 +38,8 @@ class SearchResult:
     coverage: Coverage
     videos: dict[str, FoundVideo]
     """By uri: the videos of the moments."""
+    at_most: int | None = None
+    """Where they were not counted: so many segments were given the rarer action, and every moment has one of them."""
 
     @property
     def complaint(self) -> str | None:
@@ -66,6 +68,7 @@ class SearchResult:
                 for moment in self.moments
             ],
             "total": self.total,
+            "total_at_most": self.at_most if self.total is None else self.total,
             "coverage": self.coverage.as_document(),
         }
 
@@ -108,7 +111,8 @@ def search(
         if asked.near and not question.near:
             raise ConfigError(f"near: both actions mean {', '.join(question.action)}; ask for two that differ")
         videos = VideoFilter(under=under, path=asked.path, after=asked.after, before=asked.before)
-        found, total = Finder(connection, recipes, videos, question).find(sort, limit)
+        finder = Finder(connection, recipes, videos, question, indexed=covered.indexed)
+        found, total = finder.find(sort, limit)
     searched = {label: weight for meaning in (*second, *action) for label, weight in meaning.labels}
     offered = [label for meaning in (*action, *second) for label in meaning.candidates if label not in searched]
     return SearchResult(
@@ -120,6 +124,7 @@ def search(
         total=total,
         coverage=covered,
         videos={video.uri: video for _, video in found},
+        at_most=finder.hits if total is None else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The moments that a question finds, from SQL: which videos are looked into, and in what order, to read little in vain.
 
-A label with few hits is read whole, through its hits. Of a common one, the best moments are found through its best hits, the
-newest ones through the newest videos. Where few videos are allowed, they lead. Some hundred videos are held at a time, and
-as many hits as WHOLE, or as are needed for the moments wanted.
+A label with few hits is read whole, and its moments are counted. Of others, the best moments are found through the best hits,
+the newest ones through the newest videos: those that have hits if the label is not too common, else all. Where few videos are
+allowed, they lead. Some hundred videos are held at a time.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from sqlalchemy import Connection, bindparam, text
 from indexer.search.moments import Hit, Moment, merge, near, overlaps
 from indexer.search.query import Limit
 from indexer.search.recipes import SearchedRecipe, Standing, standing_results
-from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter
+from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter, Wanted
 
-WHOLE = 5_000
-"""Hits that are read at once without much ado: a tenth of a second. Moments of rarer labels are all counted."""
+WHOLE = 300
+"""Hits that are read at once without much ado: some milliseconds. Moments of rarer labels are all counted."""
+HIT_COST = 1.5
+"""What it costs to read a hit and sort its video in, against asking one video for such hits (python -m benchmarks.catalog)."""
+_NEAR_IS_RARE = 20
+"""So many videos with an action are looked at until another one is near it: a guess."""
 MOST_HITS = 30_000
 """Best hits of a common label that are looked through before all its videos are."""
 _PORTION = 30_000
@@ -90,29 +94,58 @@ class Finder:
     """Finds moments in one view of the catalog."""
 
     def __init__(
-        self, connection: Connection, recipes: Sequence[SearchedRecipe], videos: VideoFilter, question: Question
+        self,
+        connection: Connection,
+        recipes: Sequence[SearchedRecipe],
+        videos: VideoFilter,
+        question: Question,
+        *,
+        indexed: int,
     ) -> None:
+        """`indexed`: how many videos there are to look into. `hits` tells how many segments may show the rarer action."""
         self._connection = connection
         self._recipes = recipes
         self._videos = videos
         self._question = question
+        self._indexed = indexed
         # The rarer action leads.
-        self._hits, self._leading = min((self._count(labels, question.least_score), labels) for labels in question.actions)
+        self.hits, self._leading = min((self._count(labels, question.least_score), labels) for labels in question.actions)
 
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
-        few_hits = self._hits <= WHOLE
-        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, min(self._hits, VIDEOS_AT_ONCE))
-        in_order = self._moments(_chunks(self._videos.ids(self._connection, sort)))
+        few_hits = self.hits <= WHOLE
+        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, min(self.hits, VIDEOS_AT_ONCE))
+        in_order = self._moments(_chunks(self._in_order(sort, limit)))
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
         if few_hits:
-            ids = _videos_of(self._best_hits(self._hits))
+            ids = _videos_of(self._best_hits(self.hits))
             return _first(self._moments(_chunks(ids, first=VIDEOS_AT_ONCE)), sort, limit)
         if sort == "best":
             return self._best(limit) or _first(in_order, sort, limit)
         some = list(islice(in_order, limit + 1))
         return some[:limit], len(some) if len(some) <= limit else None
+
+    def _in_order(self, sort: Sort, limit: int) -> Iterator[int]:
+        """The ids of allowed videos with hits, in this order: video by video, or through the hits if these are few."""
+        if sort == "best":
+            return self._videos.ids(self._connection, sort)
+        second = next((labels for labels in self._question.actions if labels != self._leading), ())
+        wanted = Wanted(
+            labels=self._by_recipe(self._leading),
+            score=self._question.least_score,
+            near=self._by_recipe(second),
+            near_ms=self._question.near_ms,
+            segment_ms=max((recipe.segment_ms for recipe in self._recipes), default=0),
+        )
+        looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if second else 1)  # until there are enough
+        if self.hits * HIT_COST < looked_at:
+            return self._videos.ids_by_hits(self._connection, sort, wanted)
+        return self._videos.ids(self._connection, sort, wanted)
+
+    def _by_recipe(self, labels: Iterable[str]) -> dict[int, list[int]]:
+        found = {recipe.recipe_id: _ids(recipe, labels) for recipe in self._recipes}
+        return {recipe_id: ids for recipe_id, ids in found.items() if ids}
 
     def _best(self, limit: int) -> tuple[list[Found], int | None] | None:
         """The best moments, if some of the best hits are enough to know; else None."""

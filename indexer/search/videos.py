@@ -17,6 +17,8 @@ Sort = Literal["best", "newest", "video"]
 VIDEOS_AT_ONCE = 500
 
 _ORDERS: dict[Sort, str] = {"best": "id", "newest": "modified_at DESC, uri", "video": "uri"}
+# The same, but sorted: planners would go through all videos in this order, and look whether they have hits.
+_SORTED: dict[Sort, str] = {"best": "id", "newest": "+modified_at DESC, uri", "video": "uri || ''"}
 _ABSOLUTE = ("/", "s3://")
 
 
@@ -51,6 +53,43 @@ class Coverage:
 
     def as_document(self) -> dict[str, int]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Hits that a video must have to be worth reading, as SQL. It may have them and still show nothing."""
+
+    labels: Mapping[int, Sequence[int]]
+    """Recipe id -> ids of labels, one of which it has."""
+    score: int
+    """At least, in ten-thousandths."""
+    near: Mapping[int, Sequence[int]]
+    """Recipe id -> ids of labels, one of which is near that hit; empty if nothing need be."""
+    near_ms: int
+    segment_ms: int
+    """Length of the longest segment of these recipes."""
+
+    @property
+    def values(self) -> dict[str, int]:
+        return {"score": self.score, "before_ms": self.near_ms + self.segment_ms, "after_ms": self.near_ms}
+
+    def selects(self) -> Iterator[str]:
+        """For each recipe, the ids of videos with such hits, `a`; more conditions may follow."""
+        for recipe_id, ids in self.labels.items():
+            hits = f"SELECT a.video_id FROM hit AS a WHERE {_of('a', recipe_id, ids)}"
+            if self.near:
+                near = _of("b", recipe_id, self.near.get(recipe_id, ()))
+                hits += (
+                    f" AND EXISTS (SELECT 1 FROM hit AS b WHERE {near} AND b.video_id = a.video_id"
+                    " AND b.start_ms BETWEEN a.start_ms - :before_ms AND a.end_ms + :after_ms)"
+                )
+            yield hits
+
+
+def _of(hit: str, recipe_id: int, label_ids: Sequence[int]) -> str:
+    """Numbers of our own; the plus keeps planners away from the index by score."""
+    named = ", ".join(map(str, label_ids)) or "NULL"
+    return f"{hit}.recipe_id = {recipe_id} AND {hit}.label_id IN ({named}) AND +{hit}.score >= :score"
 
 
 class VideoFilter:
@@ -96,10 +135,25 @@ class VideoFilter:
         some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {count}"
         return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one()) < count
 
-    def ids(self, connection: Connection, sort: Sort) -> Iterator[int]:
-        """The ids of all allowed videos, in this order, read as they are asked for."""
-        statement = text(f"SELECT id FROM video WHERE {self._where} ORDER BY {_ORDERS[sort]}")
-        yield from connection.execute(statement, self._values, execution_options={"yield_per": VIDEOS_AT_ONCE}).scalars()
+    def ids(self, connection: Connection, sort: Sort, wanted: Wanted | None = None) -> Iterator[int]:
+        """The ids of all allowed videos, in this order, read as they are asked for; of those that have what is wanted only."""
+        conditions, values = [self._where], dict(self._values)
+        if wanted is not None:
+            # As a value of each video in turn, not as a join: planners would read all hits before the first video.
+            looked_up = " OR ".join(f"({hits} AND a.video_id = video.id LIMIT 1) IS NOT NULL" for hits in wanted.selects())
+            conditions.append(f"({looked_up})")
+            values |= wanted.values
+        statement = text(f"SELECT id FROM video WHERE {' AND '.join(conditions)} ORDER BY {_ORDERS[sort]}")
+        yield from connection.execute(statement, values, execution_options={"yield_per": VIDEOS_AT_ONCE}).scalars()
+
+    def ids_by_hits(self, connection: Connection, sort: Sort, wanted: Wanted) -> Iterator[int]:
+        """The same, found through the hits, all of which are read first."""
+        hits = " UNION ALL ".join(wanted.selects())
+        statement = text(
+            f"SELECT id FROM (SELECT DISTINCT video_id FROM ({hits}) AS hits) AS named"
+            f" JOIN video ON id = video_id WHERE {self._where} ORDER BY {_SORTED[sort]}"
+        )
+        yield from connection.execute(statement, self._values | wanted.values).scalars()
 
     def read(self, connection: Connection, standing: Mapping[int, Standing], video_ids: Sequence[int]) -> Iterator[FoundVideo]:
         """Those of `video_ids` that are allowed and have results, in the order given."""
@@ -137,22 +191,22 @@ def beyond(prefix: str) -> str:
 
 def coverage(connection: Connection, recipes: Sequence[SearchedRecipe]) -> Coverage:
     """Of all videos of the catalog, by their results under these recipes."""
-    results = "SELECT part_id, state FROM result WHERE recipe_id IN :recipes"
+    values: dict[str, Any] = {f"recipe_{number}": recipe.recipe_id for number, recipe in enumerate(recipes)}
+    results = "SELECT part_id, state FROM result WHERE recipe_id = :recipe_0"
     if len(recipes) > 1:
         # Results that are live under any of them are searched; a failure counts if no other recipe waits to try.
         results = (
             "SELECT max(part_id) AS part_id, coalesce(max(CASE WHEN state = 'pending' THEN state END),"
             " max(CASE WHEN state = 'failed' THEN state END), max(state)) AS state"
-            " FROM result WHERE recipe_id IN :recipes GROUP BY video_id"
+            f" FROM result WHERE recipe_id IN (:{', :'.join(values)}) GROUP BY video_id"
         )
-    counted = text(
-        "SELECT CASE WHEN part_id IS NOT NULL THEN 'indexed' ELSE state END AS state, count(*) AS n"
-        f" FROM ({results}) AS results GROUP BY 1"
-    ).bindparams(bindparam("recipes", expanding=True))
-    rows = connection.execute(counted, {"recipes": [recipe.recipe_id for recipe in recipes]})
-    states = {row.state: int(row.n) for row in rows}
+    # One recipe's results are counted in the order of an index, without the table.
+    counted = text(f"SELECT state, count(part_id) AS live, count(*) AS n FROM ({results}) AS results GROUP BY state")
+    rows = connection.execute(counted, values).all() if recipes else []
+    indexed = sum(int(row.live) for row in rows)
+    rest = {row.state: int(row.n) - int(row.live) for row in rows}
     there = connection.execute(text("SELECT count(*) FROM video WHERE gone_at IS NULL")).scalar_one()
-    indexed, failed, skipped = (states.get(state, 0) for state in ("indexed", "failed", "skipped"))
+    failed, skipped = (rest.get(state, 0) for state in ("failed", "skipped"))
     # The results of videos that are gone are pending, too: those are counted by what remains.
     videos = there - skipped
     return Coverage(videos=videos, indexed=indexed, failed=failed, pending=videos - indexed - failed, skipped=skipped)
