@@ -125,6 +125,18 @@ def test_an_address_that_cannot_be_written_to_is_refused() -> None:
         open_storage("ftp://host/x")
 
 
+# A folder
+
+
+def test_what_a_killed_run_left_half_is_listed_too(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    write(storage, "parts/part-1.parquet", b"whole")
+    (tmp_path / "parts" / ".part-2.parquet.tmp").write_bytes(b"killed")
+    assert [file.name for file in storage.list_files("parts/part-")] == ["parts/part-1.parquet"]
+    sizes = {file.name: file.size_bytes for file in storage.list_files("parts/")}
+    assert sizes == {"parts/.part-2.parquet.tmp": 6, "parts/part-1.parquet": 5}
+
+
 # S3
 
 

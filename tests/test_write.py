@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from indexer.errors import ConfigError, OutputError
+from indexer.errors import OutputError
 from indexer.records import IndexedVideo, MediaInfo, Part, Recipe, Segment, Video
 from indexer.storage import open_storage
 from indexer.write.parquet import write_part
@@ -192,52 +192,7 @@ def test_the_committed_schema_is_the_one_in_the_code() -> None:
     assert committed.read_text() == describe(), "write indexer.write.schema.describe() there if the change is meant"
 
 
-# Storage
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path / "index"))
-    with pytest.raises(ZeroDivisionError), storage.create("parts/a.bin") as file:
-        file.write(b"half" * (1 // 0))
-    assert not storage.exists("parts/a.bin")
-    assert list(storage.list_files("")) == []
-    with storage.create("parts/a.bin") as file:
-        file.write(b"who")
-        assert not storage.exists("parts/a.bin")
-        file.write(b"le")
-    with storage.open("parts/a.bin") as file:
-        assert file.read() == b"whole"
-
-
-def test_a_file_is_never_replaced(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path))
-    with storage.create("a.bin") as file:
-        file.write(b"first")
-    with pytest.raises(OutputError, match="never replaced"), storage.create("a.bin") as file:
-        file.write(b"second")
-    assert (tmp_path / "a.bin").read_bytes() == b"first"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
-
-
-def test_listing_by_prefix_shows_leftovers_too(tmp_path: Path) -> None:
-    storage = open_storage(str(tmp_path))
-    for name in ("parts/part-2.parquet", "parts/part-1.parquet", "other.txt"):
-        with storage.create(name) as file:
-            file.write(name.encode())
-    (tmp_path / "parts" / ".part-3.parquet.tmp").write_bytes(b"killed")
-    assert [file.name for file in storage.list_files("parts/part-")] == ["parts/part-1.parquet", "parts/part-2.parquet"]
-    sizes = {file.name: file.size_bytes for file in storage.list_files("parts/")}
-    assert sizes == {"parts/.part-3.parquet.tmp": 6, "parts/part-1.parquet": 20, "parts/part-2.parquet": 20}
-    assert [file.name for file in storage.list_files("nothing/")] == []
-    storage.delete("parts/part-1.parquet")
-    storage.delete("parts/part-1.parquet")
-    assert len(list(storage.list_files(""))) == 3
-
-
-@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "parts/../../outside"])
-def test_names_stay_inside_the_output(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="not a name inside"):
-        open_storage(str(tmp_path)).exists(name)
+# Where it cannot be written
 
 
 def test_an_output_that_is_no_folder_is_said_so(tmp_path: Path) -> None:
@@ -266,11 +221,6 @@ def test_a_folder_without_permission_is_said_so() -> None:
         pytest.raises(OutputError, match=sentence),
     ):
         write(Path(folder), CAT)
-
-
-def test_an_address_that_cannot_be_written_to_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"output.uri: ftp://host/x is not supported"):
-        open_storage("ftp://host/x")
 
 
 def test_pyarrow_sees_only_whole_parts_in_the_folder(tmp_path: Path) -> None:
