@@ -32,8 +32,8 @@ def embeddings_of(file: str, job: Job, *, note: Callable[[str], None]) -> NDArra
     note(f"loading {job.model.name} ...")
     executor = make_executor(job, local=True)
     try:
-        executor.start()
-        outcomes = executor.process([Unit((listed,))], _KeepsNothing(), stopped=lambda: False)
+        executor.start(lambda workers: [Unit((listed,))])
+        outcomes = executor.process(_KeepsNothing(), stopped=lambda: False)
         (outcome,) = (outcome for outcome in outcomes if outcome is not None)
     finally:
         executor.close()

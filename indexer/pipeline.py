@@ -97,7 +97,7 @@ def run(
             reporter.note(f"loading {job.model.name} ...")
             executor = make_executor()
             at_the_end.callback(executor.close)
-            labels = executor.start()
+            labels = executor.start(lambda workers: _until(options.deadline, plan_units(work, workers=workers)))
         if labels is None:
             reporter.started(tally)  # nothing was ever indexed, and nothing is to be: the catalog has nothing to say
             outcome = _outcome(tally)
@@ -105,7 +105,7 @@ def run(
             run_ref = start_run(engine, lease=lease, recipe=recipe, labels=labels)
             tally.run_id = run_ref.run_id
             reporter.started(tally)
-            outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, options, stopped)
+            outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, stopped)
         reporter.finished(tally, outcome)
         return outcome
 
@@ -139,13 +139,13 @@ class _Work:
         self._last_success = lookup.last_success(engine, job.name)
         self._next_figures = 0.0
 
-    def do(self, plan: Plan, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> str:
+    def do(self, plan: Plan, work: Sequence[Video], stopped: Callable[[], bool]) -> str:
         outcome = "failed"
         try:
             self._note_listing(plan)
             self._claim(work)
             if work and self._executor is not None:
-                self._process(self._executor, work, options, stopped)
+                self._process(self._executor, stopped)
             outcome = _outcome(self._tally)
             return outcome
         finally:
@@ -172,10 +172,9 @@ class _Work:
             for videos in _chunks(work, CLAIM_VIDEOS):
                 claim(self._engine, self._run, self._job.source.uri, videos)
 
-    def _process(self, executor: Executor, work: Sequence[Video], options: Options, stopped: Callable[[], bool]) -> None:
-        units = _until(options.deadline, plan_units(work, workers=executor.workers))
+    def _process(self, executor: Executor, stopped: Callable[[], bool]) -> None:
         try:
-            for outcome in executor.process(units, self._staging, stopped=stopped):
+            for outcome in executor.process(self._staging, stopped=stopped):
                 if outcome is not None:
                     self._take(outcome)
                 if self._finished and (self._rows >= COMMIT_ROWS or time.monotonic() - self._oldest >= COMMIT_SECONDS):

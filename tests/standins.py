@@ -222,6 +222,36 @@ def driver_is_measured() -> None:
     ray.RayCluster.stop = stop  # type: ignore[method-assign]
 
 
+def decoding_is_noted() -> None:
+    """A file `decoding` says that it has begun."""
+    from indexer.decode import unit
+
+    real = unit.decode_video
+
+    def decode_video(video: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+        Path(os.environ["INDEXER_TEST_FOLDER"], "decoding").touch()
+        yield from real(video, *arguments, **options)
+
+    unit.decode_video = decode_video
+
+
+def loading_waits_for_decoding() -> None:
+    """A model that is not there before the first video is being decoded."""
+    from indexer.infer import network
+
+    real = network.get_model
+
+    def get_model(*arguments: Any, **options: Any) -> Any:
+        give_up = time.monotonic() + 60
+        while not Path(os.environ["INDEXER_TEST_FOLDER"], "decoding").exists():
+            if time.monotonic() > give_up:
+                raise RuntimeError("nobody decodes")
+            time.sleep(0.1)
+        return real(*arguments, **options)
+
+    network.get_model = get_model
+
+
 def model_is_slow() -> None:
     """A network of a few multiplications in the place of r3d_18, which sleeps 10 ms a clip."""
     from indexer.infer import network
@@ -316,6 +346,10 @@ STANDINS = {
         (nothing_takes_time, "indexer.decode.unit"),
         (model_is_quick, "indexer.infer.network"),
         (driver_is_measured, "indexer.execute.ray"),
+    ],
+    "loading_waits_for_decoding": [
+        (decoding_is_noted, "indexer.decode.unit"),
+        (loading_waits_for_decoding, "indexer.infer.network"),
     ],
     "model_is_slow": [(model_is_slow, "indexer.infer.network"), (spilling_is_noted, "indexer.execute.ray")],
 }

@@ -30,14 +30,14 @@ class TextReader:
 
     def __init__(self) -> None:
         self.meter = WorkMeter()
-        self.workers = 1
         self.published: dict[str, dict[str, float]] = {}
 
-    def start(self) -> Sequence[str]:
+    def start(self, plan: Callable[[int], Iterable[Unit]]) -> Sequence[str]:
+        self._units = plan(1)
         return LABELS
 
-    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        for unit in units:
+    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        for unit in self._units:
             for video in unit.videos:
                 rows = json.loads(Path(video.uri).read_text())
                 if rows is None:

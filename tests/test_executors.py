@@ -1,5 +1,6 @@
 """The same plan through both executors gives the same rows; on Ray, a process that dies costs what it should."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from indexer.execute.assembly import Assembly
 from indexer.execute.batching import Batcher
 from indexer.execute.resources import gpus_per_actor
 from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Video, VideoEnd
-from tests.archives import Archive, five_videos, last_event, still_running
+from tests.archives import Archive, Customised, five_videos, last_event, still_running
 
 
 @pytest.fixture
@@ -35,6 +36,29 @@ def test_both_executors_write_the_same_rows(archive: Archive) -> None:
     assert heard.videos["indexed"] == 5
     assert archive.dump() == alone
     assert embeddings(archive.folder / "index") == embeddings(archive.folder / "index2")
+
+
+def test_decoding_begins_while_a_model_of_known_size_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = five_videos(Customised(tmp_path))
+    archive.run(local=False)
+    expected = archive.dump()
+    ended = archive.run_with("loading_waits_for_decoding", output={"uri": "index2"})
+    assert ended.returncode == 3, ended.stderr
+    assert archive.dump() == expected
+
+
+def test_a_size_that_is_remembered_wrongly_changes_no_row(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.folder / "cache"))
+    archive.run(local=False)
+    expected = archive.dump()
+    known = archive.folder / "cache" / "indexer" / "presets.json"
+    right = json.loads(known.read_text())
+    assert list(right.values()) == [{"resize": [128, 171], "crop": [112, 112]}]
+    known.write_text(json.dumps({key: {"resize": [64, 64], "crop": [32, 32]} for key in right}))
+    archive.run(local=False, output={"uri": "index2"})
+    assert archive.dump() == expected
+    assert json.loads(known.read_text()) == right
 
 
 def embeddings(index: Path) -> dict[tuple[str, int], list[float]]:

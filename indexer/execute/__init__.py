@@ -16,7 +16,7 @@ def make_executor(job: Job, *, local: bool) -> Executor:
 
         return LocalExecutor(job)
     _set_ray_environment(cluster=job.ray.address is not None)
-    from indexer.execute.ray import RayExecutor
+    from indexer.execute.on_ray import RayExecutor
 
     return RayExecutor(job)
 

@@ -28,20 +28,16 @@ class Executor(Protocol):
 
     meter: WorkMeter
 
-    def start(self) -> Sequence[str]:
+    def start(self, plan: Callable[[int], Iterable[Unit]]) -> Sequence[str]:
         """Find (or fetch) and load the weights, and start the workers. Gives the model's labels, in its order.
 
-        Raises WeightsError, ConfigError or ExecutionError before any video is touched.
+        `plan` gives the units to do, if so many workers share them. The first ones may be decoded while the model loads; what
+        comes of them counts for nothing before `process`. Raises WeightsError, ConfigError or ExecutionError.
         """
         ...
 
-    @property
-    def workers(self) -> int:
-        """How many units can be at work at once. Known after `start`."""
-        ...
-
-    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        """One outcome for every video of `units`, in any order, each as soon as it is known.
+    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        """One outcome for every video of the plan, in any order, each as soon as it is known.
 
         None comes about every half second in between, so that the caller can show progress and commit. Once `stopped()` is
         true, it ends soon: videos without an outcome by then are left for the next run.

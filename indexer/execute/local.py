@@ -30,20 +30,17 @@ class LocalExecutor:
         self._job = job
         self._range_seconds = range_seconds
 
-    def start(self) -> Sequence[str]:
+    def start(self, plan: Callable[[int], Iterable[Unit]]) -> Sequence[str]:
+        self._units = plan(1)
         model = self._job.model
         self._model = ModelWorker(model, self._job.sampling, resolve_weights(model), read_labels(model.labels))
         self._spec = self._model.load()
         return self._spec.labels
 
-    @property
-    def workers(self) -> int:
-        return 1
-
-    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        settings = decode_settings(self._job, self._spec, range_seconds=self._range_seconds)
+    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+        settings = decode_settings(self._job, self._spec.geometry, range_seconds=self._range_seconds)
         cluster = ThisProcess(self._model, self._job.ray.object_store)
-        yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, units, staging).run(stopped)
+        yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, self._units, staging).run(stopped)
 
     def publish(self, figures: Iterable[Figure]) -> None:
         """Nobody watches this process from outside."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +21,15 @@ from ray.util.metrics import Gauge
 
 from indexer.config import Job
 from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
-from indexer.execute.base import WorkMeter
 from indexer.execute.cluster import Lost, MachineLost
 from indexer.execute.gauges import Gauges
-from indexer.execute.ranges import Staging
-from indexer.execute.resources import check_reachable, decode_memory, gpus_per_actor
-from indexer.execute.scheduler import PACKS_AHEAD, Scheduler
-from indexer.execute.workers import Answer, ModelWorker, decode_process, decode_settings
+from indexer.execute.resources import authentication_hint, check_reachable, decode_memory, gpus_per_actor
+from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD
+from indexer.execute.workers import Answer, ModelWorker, decode_process
 from indexer.figures import Figure
 from indexer.infer.models import ModelSpec
-from indexer.infer.weights import read_labels, resolve_weights
-from indexer.records import Outcome, Unit
+from indexer.infer.weights import Weights
+from indexer.records import Unit
 
 if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
@@ -49,44 +49,6 @@ _MACHINE_LOST = (
 )
 
 
-class RayExecutor:
-    """See `Executor` for the contract."""
-
-    def __init__(self, job: Job) -> None:
-        self.meter = WorkMeter()
-        self._job = job
-        self._cluster = RayCluster(job)
-        self._gauges = Gauges(Gauge, job.name)
-
-    def start(self) -> Sequence[str]:
-        self._spec = self._cluster.start()
-        return self._spec.labels
-
-    @property
-    def workers(self) -> int:
-        return self._cluster.decode_slots
-
-    def process(self, units: Iterable[Unit], staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        settings = decode_settings(self._job, self._spec)
-        scheduler = Scheduler(self._job, self._cluster, self.meter, self._spec, settings, units, staging)
-        try:
-            yield from scheduler.run(stopped)
-        except exceptions.RaySystemError as error:
-            raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
-        finally:
-            scheduler.cancel()
-
-    def publish(self, figures: Iterable[Figure]) -> None:
-        if self._job.ray.address is not None:  # a Ray of our own lives as long as this run, on ports that nobody can know
-            self._gauges.show(figures)
-
-    def describe(self) -> str:
-        return self._cluster.describe()
-
-    def close(self) -> None:
-        self._cluster.stop()
-
-
 class RayCluster:
     """See `cluster.Cluster` for the contract."""
 
@@ -99,14 +61,14 @@ class RayCluster:
         self.preparing: list[Any] = []
         self._handles: dict[int, Any] = {}
         self._preparing_of: dict[Any, int] = {}
+        self._ahead: dict[tuple[Unit, DecodeSettings], Any] = {}
         self._numbers = count()
         self._mode: Mode | None = None
         self._failed_starts = 0
+        self._gauges = Gauges(Gauge, job.name)
 
-    def start(self) -> ModelSpec:
-        """Start or join Ray, and load the first model. Raises WeightsError, ConfigError or ExecutionError."""
-        model = self._job.model
-        weights, labels = resolve_weights(model), read_labels(model.labels)
+    def start(self, weights: Weights, labels: tuple[str, ...] | None) -> None:
+        """Start or join Ray, and begin to load a model. Raises ConfigError or ExecutionError."""
         _connect(self._job)
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.decode_slots = self._job.ray.decode_cpus or max(1, int(resources.get("CPU", 1)))
@@ -115,7 +77,7 @@ class RayCluster:
         self._gpus, self._most_actors = gpus_per_actor(self._job, resources.get("GPU", 0.0))
         if self._job.ray.address is not None:
             weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
-        self._model_arguments = (model, self._job.sampling, weights, labels)
+        self._model_arguments = (self._job.model, self._job.sampling, weights, labels)
         remote: Any = ray.remote  # its type hints lag behind its options
         self._decode = remote(
             num_cpus=1,
@@ -123,12 +85,37 @@ class RayCluster:
             num_returns="streaming",
             _generator_backpressure_num_objects=2 * PACKS_AHEAD,
         )(decode_process)
-        return self._load_first()
+        self._begin_first()
+
+    def load(self) -> ModelSpec:
+        """Wait until the first model has its weights. Raises WeightsError, ConfigError or ExecutionError."""
+        give_up = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if self.wait([self._loading], HEARTBEAT_SECONDS):
+                    spec: ModelSpec = ray.get(self._loading)
+                    self._prepare(self._first)
+                    return spec
+                if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+                    raise ExecutionError("Ray itself is gone. Nothing was begun; run it again.")  # waiting would never end
+            except exceptions.RayTaskError as error:
+                raise _own_error(error) from None
+            except exceptions.RayActorError as error:
+                self._count_failed_start(error)
+                self._begin_first()
+            if time.monotonic() > give_up:
+                raise ExecutionError(
+                    f"no process for the model could be started in {START_SECONDS:g} s: "
+                    f"the CPUs or GPUs that Ray has ({ray.cluster_resources()}) are all taken"  # type: ignore[no-untyped-call]
+                )
 
     def stop(self) -> None:
         self._handles.clear()
         if ray.is_initialized():
             ray.shutdown()
+
+    def publish(self, figures: Iterable[Figure]) -> None:
+        self._gauges.show(figures)
 
     def describe(self) -> str:
         where = "this machine" if self._job.ray.address is None else f"the cluster at {self._job.ray.address}"
@@ -137,7 +124,18 @@ class RayCluster:
         return f"Ray on {where}, {self.decode_slots} decoders, {len(self.actors)} x {self._job.model.name} on {device}{mode}"
 
     def decode(self, unit: Unit, settings: DecodeSettings) -> Any:
-        return self._decode.remote(unit, settings, self._decode_memory)
+        begun = self._ahead.pop((unit, settings), None)
+        return begun or self._decode.remote(unit, settings, self._decode_memory)
+
+    def decode_ahead(self, unit: Unit, settings: DecodeSettings) -> None:
+        """Begin what `decode` will be asked for."""
+        self._ahead[unit, settings] = self._decode.remote(unit, settings, self._decode_memory)
+
+    def forget_ahead(self) -> None:
+        """Nobody will ask: what was begun must not keep a core waiting."""
+        for stream in self._ahead.values():
+            self.cancel(stream)
+        self._ahead.clear()
 
     def cancel(self, stream: Any) -> None:
         ray.cancel(stream, force=True)
@@ -207,23 +205,9 @@ class RayCluster:
             self.actors.remove(actor)
             self._kill(actor)
 
-    def _load_first(self) -> ModelSpec:
-        while True:
-            first = self._add_actor(load=False)
-            try:
-                spec: ModelSpec = ray.get(self._handles[first].load.remote(), timeout=START_SECONDS)
-                break
-            except exceptions.RayTaskError as error:
-                raise _own_error(error) from None
-            except exceptions.GetTimeoutError as error:
-                raise ExecutionError(
-                    f"no process for the model could be started in {START_SECONDS:g} s: "
-                    f"the CPUs or GPUs that Ray has ({ray.cluster_resources()}) are all taken"  # type: ignore[no-untyped-call]
-                ) from error
-            except exceptions.RayActorError as error:
-                self._count_failed_start(error)
-        self._prepare(first)
-        return spec
+    def _begin_first(self) -> None:
+        self._first = self._add_actor(load=False)
+        self._loading = self._handles[self._first].load.remote()
 
     def _add_actor(self, *, load: bool = True) -> int:
         number = next(self._numbers)
@@ -254,20 +238,17 @@ class RayCluster:
     def _count_failed_start(self, error: Exception) -> None:
         self._failed_starts += 1
         if self._failed_starts >= STARTS_ALLOWED:
-            raise ExecutionError(
-                f"the model's process died {self._failed_starts} times in a row before it was ready: {error}{_hint(self._job)}"
-            ) from error
+            died = f"the model's process died {self._failed_starts} times in a row before it was ready"
+            raise ExecutionError(f"{died}: {error}{authentication_hint(self._job)}") from error
 
 
-def _hint(job: Job) -> str:
-    """What is most often wrong with joining a cluster."""
-    if job.ray.address is None:
-        return ""
-    mode = os.environ.get("RAY_AUTH_MODE", "disabled")
-    return (
-        f" Ray's token authentication is {'on' if mode == 'token' else 'off'} here (RAY_AUTH_MODE={mode});"
-        " it must be the same in the cluster, with the same token."
-    )
+@contextmanager
+def complaining_of_ray() -> Iterator[None]:
+    """Raises ExecutionError where Ray's own processes are gone."""
+    try:
+        yield
+    except exceptions.RaySystemError as error:
+        raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
 
 
 def _connect(job: Job) -> None:
@@ -287,7 +268,7 @@ def _connect(job: Job) -> None:
             ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
-        raise ExecutionError(f"Ray could not be {where}: {error}.{_hint(job)}") from error
+        raise ExecutionError(f"Ray could not be {where}: {error}.{authentication_hint(job)}") from error
     finally:
         signal.signal(signal.SIGTERM, on_terminate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from indexer.config import Job
@@ -38,3 +39,14 @@ def gpus_per_actor(job: Job, available: float) -> tuple[float, int]:
         needed = f"{gpus:g} GPUs for one model" if fewest == 1 else f"{fewest} models with {gpus:g} GPUs each"
         raise ConfigError(f"ray.gpus_per_actor: {needed}, but Ray sees {available:g}; use fewer, auto or 0")
     return gpus, most if gpus == 0 else min(most, int(available / gpus))
+
+
+def authentication_hint(job: Job) -> str:
+    """What is most often wrong with joining a cluster."""
+    if job.ray.address is None:
+        return ""
+    mode = os.environ.get("RAY_AUTH_MODE", "disabled")
+    return (
+        f" Ray's token authentication is {'on' if mode == 'token' else 'off'} here (RAY_AUTH_MODE={mode});"
+        " it must be the same in the cluster, with the same token."
+    )

@@ -21,7 +21,7 @@ from indexer.execute.cluster import Cluster
 from indexer.execute.decoders import Decoders
 from indexer.execute.ranges import Staging
 from indexer.infer.models import ModelSpec
-from indexer.records import Outcome, Unit
+from indexer.records import ClipGeometry, Outcome, Unit
 
 if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
@@ -33,6 +33,12 @@ PACKS_AHEAD = 2
 """A decoder stops when it has made so many that nobody has taken yet."""
 HANDS_SHARE = 0.7
 """Of our share may be packs that nobody has taken yet; the rest is the queue."""
+
+
+def decoders_at_once(cluster: Cluster, geometry: ClipGeometry) -> int:
+    """What they hold in their hands must find room in memory, too."""
+    hands_bytes = PACKS_AHEAD * geometry.pack_clips * geometry.clip_bytes
+    return max(1, min(cluster.decode_slots, int(HANDS_SHARE * STORE_SHARE * cluster.store_bytes) // hands_bytes))
 
 
 class Scheduler:
@@ -54,12 +60,13 @@ class Scheduler:
         assembly = Assembly(spec.labels, staging, top_k=job.output.top_k, min_score=job.output.min_score)
         self._decoders = Decoders(cluster, settings, units, assembly, self._batcher, meter, timeout_seconds=job.decode.timeout)
         self._calls = Calls(cluster, assembly, self._batcher, meter, redo=self._decoders.redo)
-        self._pack_bytes = settings.geometry.pack_clips * settings.geometry.clip_bytes
+        self._slots = decoders_at_once(cluster, settings.geometry)
+        self._hands_bytes = self._slots * PACKS_AHEAD * settings.geometry.pack_clips * settings.geometry.clip_bytes
 
     def run(self, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
         beat = time.monotonic()
         while not stopped():
-            self._decoders.fill(self._slots())
+            self._decoders.fill(self._slots)
             self._calls.fill(drained=self._decoders.drained)
             if self._decoders.drained and not self._calls.waiting and not self._batcher.clips:
                 return
@@ -86,15 +93,7 @@ class Scheduler:
         """Stop what still runs; its videos are left for another run."""
         self._decoders.cancel()
 
-    def _slots(self) -> int:
-        """Decoders that may work at once: what they hold in their hands must find room in memory, too."""
-        return max(1, min(self._cluster.decode_slots, int(HANDS_SHARE * self._share()) // (PACKS_AHEAD * self._pack_bytes)))
-
     def _room(self) -> bool:
         """Whether one more pack may be taken. What completes a batch that nothing else can start always may."""
-        in_hands = self._slots() * PACKS_AHEAD * self._pack_bytes
         starving = not self._calls.waiting and self._batcher.clips < (self._cluster.batch_clips or 1)
-        return starving or self._batcher.alive_bytes + in_hands < self._share()
-
-    def _share(self) -> int:
-        return int(STORE_SHARE * self._cluster.store_bytes)
+        return starving or self._batcher.alive_bytes + self._hands_bytes < STORE_SHARE * self._cluster.store_bytes

@@ -17,7 +17,7 @@ from indexer.decode.unit import LastWord, decode_unit
 from indexer.decode.video import DecodeSettings
 from indexer.infer.models import ModelSpec, model_spec
 from indexer.infer.weights import Weights
-from indexer.records import ClipPack, Unit
+from indexer.records import ClipGeometry, ClipPack, Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,10 +100,10 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
-def decode_settings(job: Job, spec: ModelSpec, *, range_seconds: float = RANGE_SECONDS) -> DecodeSettings:
+def decode_settings(job: Job, geometry: ClipGeometry, *, range_seconds: float = RANGE_SECONDS) -> DecodeSettings:
     """What decoding needs of a job."""
     return DecodeSettings(
-        geometry=spec.geometry,
+        geometry=geometry,
         segment_seconds=job.sampling.segment,
         clips=job.sampling.clips,
         placement=job.sampling.placement,

@@ -85,12 +85,13 @@ def model_spec(model: Model, sampling: Sampling, labels: tuple[str, ...] | None)
     entry = find_entry(model.name, model.weights)
     weights = weights_object(entry)
     preset = weights.transforms()
-    resize, crop = tuple(preset.resize_size), tuple(preset.crop_size)
-    geometry = ClipGeometry(
-        frames=sampling.frames or entry.frames,
-        fps=sampling.fps or entry.fps,
-        resize=resize,
-        crop=(crop[0], crop[-1]),
-    )
+    geometry = clip_geometry(entry, sampling, tuple(preset.resize_size), tuple(preset.crop_size))
     names = tuple(weights.meta["categories"]) if labels is None else labels
     return ModelSpec(entry, geometry, tuple(preset.mean), tuple(preset.std), names)
+
+
+def clip_geometry(entry: ModelEntry, sampling: Sampling, resize: tuple[int, ...], crop: tuple[int, ...]) -> ClipGeometry:
+    """`resize` and `crop` as torchvision's presets have them: one number may stand for both sides."""
+    return ClipGeometry(
+        frames=sampling.frames or entry.frames, fps=sampling.fps or entry.fps, resize=resize, crop=(crop[0], crop[-1])
+    )

@@ -1,18 +1,15 @@
 """How a network runs on a machine, and a memory of it, so that it is measured once and not in every nightly run.
 
-The memory is a small JSON file in the user's cache folder. Losing it costs one measurement; no result depends on it. Importing
-this module imports no torch: the driver only passes modes on.
+Importing this module imports no torch: the driver only passes modes on.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from indexer.infer.memory import recall, remember
 from indexer.infer.models import ModelSpec
 
 if TYPE_CHECKING:
@@ -49,36 +46,15 @@ def machine_key(spec: ModelSpec, precision: str, device: torch.device) -> str:
 
 
 def remembered_mode(key: str) -> Mode | None:
-    """The mode of an earlier measurement; None if there was none, or its file is unreadable."""
+    """The mode of an earlier measurement; None if there was none."""
     try:
-        return Mode(**_load()[key])
+        return Mode(**recall("modes")[key])
     except (KeyError, TypeError):
         return None
 
 
 def remember_mode(key: str, mode: Mode) -> None:
-    """Keep a measurement. A folder that cannot be written to is no reason to stop."""
-    entries = _load() | {key: asdict(mode)}
-    path = _path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump(entries, file, indent=1)
-        os.replace(file.name, path)  # noqa: PTH105  two workers may write at once: the last one wins, whole
-    except OSError:
-        return
-
-
-def _load() -> dict[str, Any]:
-    try:
-        entries = json.loads(_path().read_text())
-    except (OSError, ValueError):
-        return {}
-    return entries if isinstance(entries, dict) else {}
-
-
-def _path() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "indexer" / "modes.json"
+    remember("modes", key, asdict(mode))
 
 
 def _cpu_name() -> str:
