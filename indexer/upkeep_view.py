@@ -22,6 +22,7 @@ from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
 from indexer.search.shards import Shards, shards_folder
 from indexer.storage import open_storage
+from indexer.storage.copies import copies_folder
 from indexer.upkeep.check import check
 from indexer.upkeep.compact import Compacted, compact
 from indexer.upkeep.findings import CURES, Finding
@@ -109,7 +110,7 @@ def show_forget(name: str, path: Path, *, as_json: bool) -> None:
     uri = find_uri(engine, name)
     with acquire(engine, job.name) as lease:
         shards = Shards(storage, shards_folder(job.output.uri))
-        forgotten = forget(engine, lease.token, storage, shards, uri, progress=_now_and_then("part"))
+        forgotten = forget(engine, lease.token, storage, shards, copies_folder(), uri, progress=_now_and_then("part"))
     if as_json:
         print_json(asdict(forgotten))
         return

@@ -14,9 +14,10 @@ from indexer.catalog.lease import acquire
 from indexer.catalog.parts import list_parts
 from indexer.config import load_job
 from indexer.errors import ConfigError, OutputError, RunHeld
-from indexer.records import IndexedRange
+from indexer.records import IndexedRange, Video
 from indexer.search.shards import LivePart, Shards, shards_folder
 from indexer.storage import open_storage
+from indexer.storage.copies import copies_folder, copy_name
 from indexer.upkeep.forget import Forgotten, find_uri, forget
 from indexer.upkeep_view import show_check, show_forget
 from indexer.write.read import read_footer, read_videos
@@ -40,7 +41,15 @@ def index(catalog_url: str, tmp_path: Path) -> Iterator[Index]:
 def forgotten(index: Index, name: str) -> Forgotten:
     with index.lease() as lease:
         shards = Shards(index.storage, Path(index.uri) / "shards")
-        return forget(index.engine, lease.token, index.storage, shards, f"/archive/{name}", progress=lambda *_: None)
+        return forget(
+            index.engine,
+            lease.token,
+            index.storage,
+            shards,
+            Path(index.uri) / "copies",
+            f"/archive/{name}",
+            progress=lambda *_: None,
+        )
 
 
 def in_files(index: Index) -> set[str]:
@@ -159,7 +168,7 @@ def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
         with fuse.in_catalog(index.engine):
             lease = index.lease()
             storage, shards = Burning(index.storage, fuse), Shards(index.storage, tmp_path / "shards")
-            forget(index.engine, lease.token, storage, shards, "/archive/b", progress=lambda *_: None)
+            forget(index.engine, lease.token, storage, shards, tmp_path / "copies", "/archive/b", progress=lambda *_: None)
             lease.release()
 
     def attempt(fuse: Fuse) -> None:
@@ -199,6 +208,12 @@ def test_the_command_forgets_and_says_what_it_cannot(
         )
     engine.dispose()
     (shard,) = (tmp_path / "cache").rglob("*.arrow")
+    copies_folder().mkdir()
+    kept, copy = (
+        copies_folder() / copy_name(Video(name, "1", 1, 0.0), 0, 5000) for name in (uri.replace("b.mp4", "a.mp4"), uri)
+    )
+    for file in (kept, copy):
+        file.write_bytes(b"a part of it")
     with pytest.raises(ConfigError, match="Did you mean"):
         show_forget("vidoes/b.mp4", job, as_json=False)
     show_forget("videos/b.mp4", job, as_json=False)
@@ -206,5 +221,6 @@ def test_the_command_forgets_and_says_what_it_cannot(
     assert first == f"{uri} is forgotten. parts written anew without it: 1; files deleted: 0"
     assert "the next run finds it again" in second
     assert not shard.exists()
+    assert (kept.exists(), copy.exists()) == (True, False)
     assert show_check(job, deep=True, repair=False, as_json=False) == 0
     assert archive.run(load_job(job)).videos["indexed"] == 1  # as it was said

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,9 @@ PALE = """() => {
 """Text whose contrast is less than 4.5 to 1."""
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    archive = five_videos(Archive(tmp_path_factory.mktemp("browsed")))
-    archive.run()
+@contextmanager
+def serving(archive: Archive) -> Iterator[str]:
+    """The address of a page served by a process of its own."""
     command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.job_path), "--port", "0"]
     environment = os.environ | {"XDG_CACHE_HOME": str(archive.folder / "cache")}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
@@ -63,6 +62,14 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert found
         yield found[0].rstrip("/")
         server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    archive = five_videos(Archive(tmp_path_factory.mktemp("browsed")))
+    archive.run()
+    with serving(archive) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

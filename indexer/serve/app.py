@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -32,8 +32,10 @@ from indexer.serve import pages
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, Asked, asked_by
 from indexer.serve.gate import Gate
-from indexer.serve.media import OpenFileResponse, open_inside
-from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy, copies_folder
+from indexer.serve.media import OpenFileResponse, link_inside, open_inside
+from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy
+from indexer.storage.address import is_s3
+from indexer.storage.copies import copies_folder
 
 EXPORTED = MOST_EVENTS
 """Moments of an export: as many as an EDL holds."""
@@ -85,6 +87,9 @@ def make_app(
 
     def media(request: Request) -> Response:
         shown = _video(archive, request)
+        if is_s3(shown.video.uri):
+            link = link_inside(job.source.uri, shown.video, owner=shown.owner)
+            return RedirectResponse(link, 307, {"cache-control": "no-store"})
         file = open_inside(job.source.uri, shown.video.uri, owner=shown.owner)
         return OpenFileResponse(file, shown.video.uri)
 

@@ -1,5 +1,7 @@
 """The bytes of a video, for a player: found by its number in the catalog, and only where the job's source is.
 
+An object in S3 is not sent by us: the player gets a link to it that holds for an hour.
+
 A folder is entered name by name without following links, from the source on: what has become a link since it was listed leads
 nowhere, also while it is being opened.
 """
@@ -16,6 +18,7 @@ from starlette.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from indexer.errors import AccessDenied, VideoSkip
+from indexer.records import Video
 from indexer.storage.address import is_s3
 from indexer.storage.scan import local_path
 
@@ -25,8 +28,35 @@ _CODECS = {"h264", "vp8", "vp9", "av1"}
 
 
 def plays_in_browsers(uri: str, codec: str) -> bool:
-    """Whether browsers can be expected to play the file itself, which must lie on this machine. They know better."""
-    return not is_s3(uri) and PurePosixPath(uri).suffix.lower() in _KINDS and codec in _CODECS
+    """Whether browsers can be expected to play the file itself. They know better."""
+    return PurePosixPath(uri).suffix.lower() in _KINDS and codec in _CODECS
+
+
+def media_type(uri: str) -> str:
+    return _KINDS.get(PurePosixPath(uri).suffix.lower(), "application/octet-stream")
+
+
+def link_inside(source: str, video: Video, *, owner: str) -> str:
+    """A short-lived link to an object of the source. Raises AccessDenied, and what `video_file` raises."""
+    check_object(source, video.uri, owner=owner)
+    from indexer.storage.s3.client import connection  # half a second, for archives in S3 only
+    from indexer.storage.s3.link import link
+
+    return link(connection(), video, media_type(video.uri))
+
+
+def linked_origin(video: Video) -> str:
+    """Where such links lead: scheme, host and port."""
+    from indexer.storage.s3.client import connection
+    from indexer.storage.s3.link import origin
+
+    return origin(connection(), video)
+
+
+def check_object(source: str, uri: str, *, owner: str) -> None:
+    """Raises AccessDenied for an object outside the folder `source`, unless the catalog says that `source` listed it."""
+    if owner != source and not (is_s3(source) and uri.startswith(f"{source.rstrip('/')}/")):
+        raise AccessDenied("lies outside the source of this job")
 
 
 def open_inside(source: str, uri: str, *, owner: str) -> int:
@@ -36,7 +66,7 @@ def open_inside(source: str, uri: str, *, owner: str) -> int:
     the `owner` of this video. Raises VideoSkip or AccessDenied if there is no such file, or not for us.
     """
     if is_s3(uri):
-        raise AccessDenied("lies in S3; its small copies can be watched")
+        raise AccessDenied("lies in S3")
     path, root = os.fsencode(local_path(uri)), os.fsencode(local_path(source))
     if not os.path.isdir(root):  # noqa: PTH112  names need not be UTF-8
         root = os.path.dirname(path) if owner == source else root  # noqa: PTH120
@@ -78,9 +108,8 @@ class OpenFileResponse(FileResponse):
     """Sends a file by its descriptor, whole or one range of it, and closes it."""
 
     def __init__(self, file: int, uri: str) -> None:
-        kind = _KINDS.get(PurePosixPath(uri).suffix.lower(), "application/octet-stream")
         self._file = file
-        super().__init__(f"/dev/fd/{file}", media_type=kind, stat_result=os.fstat(file))
+        super().__init__(f"/dev/fd/{file}", media_type=media_type(uri), stat_result=os.fstat(file))
         self.headers["cache-control"] = "private, no-cache"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,9 +17,11 @@ from indexer.search import Moment, SearchResult
 from indexer.search.export import FORMATS
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, SHOWN, Asked
-from indexer.serve.media import plays_in_browsers
+from indexer.serve.gate import POLICY
+from indexer.serve.media import linked_origin, plays_in_browsers
 from indexer.serve.pictures import COPY_SECONDS
 from indexer.serve.strip import strip
+from indexer.storage.address import is_s3
 
 LABELS_SHOWN = 60
 """On the first page; the box knows all."""
@@ -138,7 +140,10 @@ def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, numb
         "jump": lambda start_ms: asked.link(path, t=start_ms / 1000, n=number),
         "find": lambda label: Asked(q=by_label(label)).link(),
     }
-    return _page("video.html", 200, **values)
+    page = _page("video.html", 200, **values)
+    if is_s3(shown.video.uri) and not copied:
+        page.headers["content-security-policy"] = f"{POLICY}; media-src 'self' {linked_origin(shown.video)}"
+    return page
 
 
 def runs(archive: Archive) -> HTMLResponse:

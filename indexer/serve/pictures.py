@@ -6,7 +6,6 @@ Decoding costs much more than asking. So there is a limit to how many wait: whoe
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -19,8 +18,9 @@ from typing import Generic, TypeVar
 from indexer.decode.frames import jpeg_at, small_copy
 from indexer.errors import OutputError
 from indexer.serve.archive import ShownVideo
-from indexer.serve.media import path_inside
+from indexer.serve.media import check_object, path_inside
 from indexer.storage.address import is_s3
+from indexer.storage.copies import copy_name
 from indexer.storage.fetch import VideoFile, video_file
 
 PICTURE_WIDTH = 384
@@ -115,8 +115,7 @@ class Copies:
 
     async def get(self, shown: ShownVideo, start_ms: int, end_ms: int) -> Path:
         """An MP4 of [start, end). Raises VideoError, VideoSkip, StopRun, TooBusy."""
-        name = f"{shown.video.uri} {shown.video.fingerprint} {start_ms} {end_ms}"
-        path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.mp4"
+        path = self._folder / copy_name(shown.video, start_ms, end_ms)
         with suppress(FileNotFoundError):
             os.utime(path)  # used now: the longest unused one goes first
             return path
@@ -150,14 +149,11 @@ class Copies:
                 file.unlink(missing_ok=True)
 
 
-def copies_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "indexer" / "copies"
-
-
 @contextmanager
 def opened(source: str, shown: ShownVideo) -> Iterator[str | VideoFile]:
     """The bytes of a video for a decoder. Raises what `video_file` and `path_inside` raise."""
     if is_s3(shown.video.uri):
+        check_object(source, shown.video.uri, owner=shown.owner)
         with video_file(shown.video) as (_, file):
             yield file
     else:

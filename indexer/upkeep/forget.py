@@ -1,6 +1,7 @@
 """`indexer forget`: one video leaves the catalog, all parts and all caches of this machine, and leaves nothing behind.
 
-    out of sight -> each part that has rows of it: written anew without, or deleted -> staged ranges, shards -> its name
+    out of sight -> each part that has rows of it: written anew without, or deleted -> staged ranges -> shards and small copies
+    -> its name
 
 Its name goes last: whoever is killed on the way runs the same command again.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from rapidfuzz import fuzz, process
 from sqlalchemy import Engine
@@ -22,6 +24,7 @@ from indexer.console import printable
 from indexer.errors import ConfigError, OutputError, RunHeld
 from indexer.search.shards import Shards
 from indexer.storage import Storage
+from indexer.storage.copies import delete_copies
 from indexer.upkeep.shards import keep_live_shards
 from indexer.upkeep.sweep import is_temporary
 from indexer.write import staging
@@ -59,9 +62,19 @@ def find_uri(engine: Engine, name: str) -> str:
 
 
 def forget(
-    engine: Engine, lease_token: int, storage: Storage, shards: Shards, uri: str, *, progress: Callable[[int, int], None]
+    engine: Engine,
+    lease_token: int,
+    storage: Storage,
+    shards: Shards,
+    copies: Path,
+    uri: str,
+    *,
+    progress: Callable[[int, int], None],
 ) -> Forgotten:
-    """Do all of it. Raises RunHeld if another job is at work, and OutputError if a part cannot be read."""
+    """Do all of it; `copies` is the folder of small copies.
+
+    Raises RunHeld if another job is at work, and OutputError if a part cannot be read.
+    """
     with reading(engine) as connection:
         if others_at_work(connection, lease_token):
             raise RunHeld("Another job is at work on this index, and could have the video in hand. Let it end, or stop it.")
@@ -84,6 +97,7 @@ def forget(
             " such parts. `indexer check JOB --repair` and `indexer gc JOB --grace 0s` remove them; then run this again."
         )
     keep_live_shards(engine, shards)
+    delete_copies(copies, uri)
     erase(engine, lease_token, uri)
     return forgotten
 

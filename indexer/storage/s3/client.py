@@ -26,6 +26,7 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from indexer.errors import ConfigError, CredentialsError
+from indexer.storage.address import Address
 
 Kind = Literal["gone", "no_bucket", "changed", "exists", "denied", "archived", "unsupported", "refused", "unavailable"]
 
@@ -103,6 +104,7 @@ class S3:
             max_pool_connections=PARALLEL_REQUESTS,
             tcp_keepalive=True,
             user_agent_extra="indexer",
+            signature_version="s3v4",  # as for all requests; links would have an older one, which encrypted objects refuse
         )
         try:
             core = botocore.session.Session()
@@ -137,6 +139,12 @@ class S3:
                 if fault.kind != "unavailable":
                     raise
                 waiting.after(fault, None if self._answered else self.patience.first_contact_seconds)
+
+    def signed(self, address: Address, seconds: int, media_type: str) -> str:
+        """A link to an object for this long, or while our credentials last. Asks nobody. Raises CredentialsError."""
+        named = {"Bucket": address.bucket, "Key": address.key, "ResponseContentType": media_type}
+        with explained(address):
+            return str(self._client.generate_presigned_url("get_object", Params=named | self._payer, ExpiresIn=seconds))
 
 
 class Waiting:
