@@ -233,6 +233,20 @@ def test_the_runs_page_says_what_failed_and_what_to_do(site: Site) -> None:
     assert [group["count"] for group in document["failures"]] == [1]
 
 
+def test_the_report_of_a_run_is_one_click_away_and_can_do_nothing(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    assert archive.command("run", str(archive.write_job()), "--local").returncode == 0
+    assert archive.run().ended == "complete"  # nothing was new: no report
+    with served(archive) as site:
+        assert links(site.page("/runs"), "/runs/") == ["/runs/1.html"]
+        report = site.get("/runs/1.html")
+        assert report.content == (tmp_path / "index" / "reports" / "run-1.html").read_bytes()
+        policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
+        assert report.headers["content-security-policy"] == policy
+        assert [site.get(f"/runs/{run}.html").status_code for run in (2, 99, 10**12)] == [404, 404, 404]
+
+
 def test_an_index_in_postgresql_is_shown_as_any_other(tmp_path: Path, postgres: Postgres) -> None:
     archive = Archive(tmp_path)
     archive.add("a.mp4")

@@ -16,6 +16,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from indexer.catalog.commit import finish_run, start_run
+from indexer.catalog.connect import open_catalog
+from indexer.catalog.lease import acquire
+from indexer.records import Recipe
+from indexer.search.synonyms import kinetics_synonyms
 from tests.archives import Archive, five_videos
 
 CHROMIUM = shutil.which("chromium")
@@ -65,9 +70,14 @@ def serving(archive: Archive) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     archive = five_videos(Archive(tmp_path_factory.mktemp("browsed")))
     archive.run()
+    return archive
+
+
+@pytest.fixture(scope="module")
+def address(archive: Archive) -> Iterator[str]:
     with serving(archive) as address:
         yield address
 
@@ -241,3 +251,35 @@ def test_pages_fit_a_narrow_screen_and_can_be_read_and_named(open_page: OpenPage
     assert page.evaluate(PALE) == []
     assert page.locator("h1").count() == 1
     assert page.locator("html[lang=en] > head > title").count() == 1
+
+
+def test_the_box_knows_what_else_people_call_it(open_page: OpenPage, address: str) -> None:
+    page = open_page("/")
+    labels = [row["label"] for row in page.request.get(f"{address}/api/labels").json()]
+    known = {label: kinetics_synonyms().labels[label][0].casefold() for label in labels}
+    label, phrase = next((label, phrase) for label, phrase in known.items() if phrase not in label)
+    box(page).press_sequentially(phrase)
+    option = page.locator(f"#labels option[value='{label}'][data-phrase]")
+    expect(option).to_be_attached()
+    assert re.fullmatch(f"{re.escape(phrase)}: [1-9][0-9,]* segments", option.evaluate("option => option.label"))
+
+
+def test_the_runs_page_follows_a_run_at_work(open_page: OpenPage, archive: Archive) -> None:
+    engine = open_catalog(f"sqlite:///{archive.folder}/index/catalog.db", create=False)
+    assert engine is not None
+    with acquire(engine, "by hand") as lease:
+        page = open_page("/runs")
+        page.locator("summary").click()
+        recipe = Recipe("cd" * 32, '{"model": {"name": "r3d_18"}, "sampling": {"segment": 10.0}}')
+        run = start_run(engine, lease=lease, recipe=recipe, labels=("yoga",))
+        page.reload()
+        page.locator("summary").click()
+        row = page.locator("tr", has_text="by hand")
+        expect(row).to_contain_text("running")
+        page.evaluate("document.getElementById('now').dataset.old = '1'")
+        expect(page.locator("#now")).not_to_have_attribute("data-old", "1", timeout=10_000)
+        expect(page.locator("details")).to_have_attribute("open", "")
+        finish_run(engine, run, "complete", {"videos": {"indexed": 12_345, "failed": 0}})
+    expect(row).to_contain_text("12,345", timeout=10_000)
+    expect(page.locator("#now")).not_to_have_attribute("data-changes", "")
+    engine.dispose()

@@ -2,9 +2,9 @@
 
 /                          the search, its answer, and what there is to be found
 /video/3?t=12.5            a video at a moment                  /media/3, /copy/3/12000-42000.mp4, /frame/3/12500.jpg
-/runs                      what was indexed, and what not
+/runs                      what was indexed, and what not       /runs/17.html is the report of one run
 /export.csv                the answer for other programs; also .m3u .edl .json .otio
-/api/labels /api/search /api/runs
+/api/labels /api/suggest /api/search /api/runs
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ from indexer.errors import ConfigError, StopRun, VideoError, VideoSkip
 from indexer.search.edl import MOST_EVENTS
 from indexer.search.export import FORMATS, export_as
 from indexer.search.parse import LONGEST
+from indexer.search.suggest import suggestions
 from indexer.serve import pages
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, Asked, asked_by
-from indexer.serve.gate import Gate
+from indexer.serve.gate import REPORT_POLICY, Gate
 from indexer.serve.media import OpenFileResponse, link_inside, open_inside
 from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy
 from indexer.storage.address import is_s3
 from indexer.storage.copies import copies_folder
 
+SUGGESTED = 8
+"""Labels that a phrase means, while it is typed; those with the words in their names are on the page already."""
 EXPORTED = MOST_EVENTS
 """Moments of an export: as many as an EDL holds."""
 _LATEST_MS = 2**31 - 1
@@ -84,6 +87,13 @@ def make_app(
 
     def runs_page(request: Request) -> Response:
         return pages.runs(archive)
+
+    def report(request: Request) -> Response:
+        run_id = request.path_params["run_id"]
+        path = archive.report(run_id) if run_id <= _LATEST_MS else None
+        if path is None:
+            raise HTTPException(404, f"There is no report of run {run_id}; those of the last runs are kept.")
+        return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
 
     def media(request: Request) -> Response:
         shown = _video(archive, request)
@@ -134,6 +144,14 @@ def make_app(
     def api_labels(request: Request) -> Response:
         return JSONResponse([{"label": name, "segments": count} for name, count in archive.labels()])
 
+    def api_suggest(request: Request) -> Response:
+        counts = dict(archive.labels())
+        suggested = suggestions(request.query_params.get("q", "")[:LONGEST], counts, SUGGESTED)
+        return JSONResponse([
+            {"label": label, "typed": pages.as_typed(label), "phrase": phrase, "segments": counts[label]}
+            for label, phrase in suggested
+        ])  # fmt: skip
+
     def api_runs(request: Request) -> Response:
         document = {
             "coverage": archive.coverage().as_document(),
@@ -157,8 +175,10 @@ def make_app(
             Route("/frame/{video_id:int}/{at_ms:int}.jpg", frame),
             Route("/export.{form}", export),
             Route("/runs", runs_page),
+            Route("/runs/{run_id:int}.html", report),
             Route("/api/search", api_search),
             Route("/api/labels", api_labels),
+            Route("/api/suggest", api_suggest),
             Route("/api/runs", api_runs),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from indexer.search.span import Span
 from indexer.search.videos import coverage
 from indexer.serve.asked import Asked, Example
 from indexer.storage import open_storage
+from indexer.storage.address import is_s3
 
 RUNS_SHOWN = 50
 FAILURES_SHOWN = 50
@@ -178,6 +180,13 @@ class Archive:
     def runs(self) -> list[lookup.RunRow]:
         """The last runs, newest first."""
         return lookup.runs(self._engine, RUNS_SHOWN)
+
+    def report(self, run_id: int) -> Path | None:
+        """The page that a run has left beside the index; None if it has not, or is one of long ago."""
+        if is_s3(self.job.output.uri):
+            return None
+        path = Path(self.job.output.uri) / "reports" / f"run-{run_id}.html"
+        return path if path.is_file() else None
 
     def failures(self) -> list[FailureGroup]:
         """Under the job's own recipe, the commonest reason first."""

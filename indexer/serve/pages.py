@@ -153,7 +153,9 @@ def runs(archive: Archive) -> HTMLResponse:
         "asked": Asked(),
         "labels": archive.labels(),
         "coverage": archive.coverage(),
-        "runs": archive.runs(),
+        "runs": (runs := archive.runs()),
+        "reported": {run.run_id for run in runs if archive.report(run.run_id)},
+        "at_work": any(run.running for run in runs),
         "failures": archive.failures(),
     }
     return _page("runs.html", 200, **values)

@@ -3,6 +3,8 @@
 
 const HOVER_MS = 300;
 const PREVIEW_MS = 2000;
+const TYPING_MS = 120;
+const LOOK_MS = 3000;
 
 const player = document.getElementById("player");
 const cards = [...document.querySelectorAll(".card .open")];
@@ -104,3 +106,39 @@ if (picked) {
 for (const select of document.querySelectorAll(".filters select")) {
   select.addEventListener("change", () => (select.form.elements.q.value || select.form.elements.like) && select.form.requestSubmit());
 }
+
+// The box also knows what else people call what they look for.
+const box = document.getElementById("q");
+const names = document.getElementById("labels");
+if (box && names) {
+  let pause, asked = "";
+  box.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(async () => {
+      asked = box.value;
+      const typed = asked;
+      const answer = await fetch(`/api/suggest?${new URLSearchParams({ q: typed })}`).catch(() => null);
+      if (!answer?.ok || typed !== asked) return; // somebody types faster than we answer
+      const found = (await answer.json()).map(({ typed: value, phrase, segments }) => {
+        const option = new Option(`${phrase}: ${segments.toLocaleString("en")} segments`, value);
+        option.dataset.phrase = phrase;
+        return option;
+      });
+      names.querySelectorAll("[data-phrase]").forEach((option) => option.remove());
+      names.append(...found);
+    }, TYPING_MS);
+  });
+}
+
+// While a run is at work, its page looks again; what the reader has opened below stays open.
+const now = () => document.getElementById("now");
+const look = async () => {
+  const answer = await fetch(location.href).catch(() => null);
+  if (answer?.ok) {
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    now().replaceWith(page.getElementById("now"));
+  }
+  if (now().hasAttribute("data-changes")) setTimeout(look, LOOK_MS);
+  else if (answer?.ok) location.reload(); // it is over: the failures below are its own
+};
+if (now()?.hasAttribute("data-changes")) setTimeout(look, LOOK_MS);
