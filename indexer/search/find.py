@@ -128,8 +128,6 @@ class Finder:
 
     def _in_order(self, sort: Sort, limit: int) -> Iterator[int]:
         """The ids of allowed videos with hits, in this order: video by video, or through the hits if these are few."""
-        if sort == "best":
-            return self._videos.ids(self._connection, sort)
         second = next((labels for labels in self._question.actions if labels != self._leading), ())
         wanted = Wanted(
             labels=self._by_recipe(self._leading),
@@ -138,7 +136,9 @@ class Finder:
             near_ms=self._question.near_ms,
             segment_ms=max((recipe.segment_ms for recipe in self._recipes), default=0),
         )
-        looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if second else 1)  # until there are enough
+        looked_at = float(self._indexed)
+        if sort != "best":  # until there are enough
+            looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if second else 1)
         if self.hits * HIT_COST < looked_at:
             return self._videos.ids_by_hits(self._connection, sort, wanted)
         return self._videos.ids(self._connection, sort, wanted)
