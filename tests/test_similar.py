@@ -303,7 +303,7 @@ def test_json_has_the_form_of_a_search(archive: Archive) -> None:
     only = ("--under", str(archive.videos / "a.mp4"))
     ended = archive.command("similar", "b.mp4@0-1", "--job", str(archive.job_path), "--json", *only)
     document = json.loads(ended.stdout)
-    assert set(document) == {"query", "labels", "candidates", "unknown", "moments", "total", "coverage"}
+    assert set(document) == {"query", "labels", "candidates", "unknown", "moments", "total", "total_at_most", "coverage"}
     assert document["query"] == "b.mp4@0-1"
     assert {moment["uri"] for moment in document["moments"]} == {str(archive.videos / "a.mp4")}
     assert document["moments"][0]["score"] == pytest.approx(1.0, abs=1e-3)
