@@ -90,7 +90,8 @@ def demonstrate(videos: Path, settings: Mapping[str, Any], words: str) -> bool:
         say("- a PostgreSQL server for the catalog")
         (folder / "scratch").mkdir()
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        environment = os.environ | s3 | token | {"INDEXER_SCRATCH": str(folder / "scratch")}
+        ray = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}  # whatever its name says: other addresses than 127.0.0.1
+        environment = os.environ | s3 | token | ray | {"INDEXER_SCRATCH": str(folder / "scratch")}
         head = f"{HEAD}:{free_port()}"
         workers = _start_ray(started, head, environment, folder)
         say(f"- Ray, its head at {head}, its workers at {' and '.join(workers)}; who joins them must show their token")
