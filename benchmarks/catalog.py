@@ -29,6 +29,8 @@ from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import totals
 from indexer.records import IndexedVideo, MediaInfo, Part, Recipe, Segment, Video
 from indexer.search import search
+from indexer.search.recipes import searched_recipes
+from indexer.search.videos import coverage
 from tests.postgres import Postgres
 
 SEGMENTS = 1_000_000
@@ -115,6 +117,12 @@ def answers(engine: Engine) -> dict[str, float]:
     }
 
 
+def covered(engine: Engine) -> None:
+    """What every answer says of how much is indexed: all results are counted for it."""
+    with reading(engine) as connection:
+        coverage(connection, searched_recipes(connection, RECIPE.digest, None))
+
+
 def label_counts(engine: Engine) -> None:
     with reading(engine) as connection:
         connection.execute(text("SELECT label_id, sum(n) FROM label_stat WHERE recipe_id = 1 GROUP BY label_id")).all()
@@ -128,6 +136,7 @@ def measure(url: str, segments: int, size_bytes: Callable[[], int]) -> dict[str,
         figures: dict[str, object] = {**load(engine, run, count)}
         figures["bytes_per_segment"] = round(size_bytes() / (count * PER_VIDEO), 1)
         figures["answers_ms"] = answers(engine)
+        figures["of_which_coverage_ms"] = milliseconds(lambda: covered(engine))
         figures["label_counts_ms"] = milliseconds(lambda: label_counts(engine))
         figures["status_ms"] = milliseconds(lambda: totals(engine, run.recipe_id))
         gone = [one.video.uri for one in next(videos(count))[:500]]
