@@ -127,6 +127,7 @@ def similar(
     under: Annotated[Optional[str], typer.Option(metavar="PREFIX", help="Only videos whose path begins so.")] = None,  # noqa: UP045
     with_own: Annotated[bool, typer.Option("--with-own", help="Show the example itself, too.")] = False,
     limit: Annotated[Optional[int], typer.Option(min=1, help="At most this many moments; 20, with --export 999.")] = None,  # noqa: UP045
+    exact: Annotated[bool, typer.Option("--exact", help="Compare all segments, however many there are.")] = False,
     export: Annotated[Optional[str], typer.Option(metavar="FORMAT", help="csv, json, m3u, edl or otio.")] = None,  # noqa: UP045
     output: Annotated[Optional[Path], typer.Option("-o", "--output", metavar="FILE", help="Where to export to.")] = None,  # noqa: UP045
     force: Force = False,
@@ -139,8 +140,8 @@ def similar(
     from indexer import similar_view
 
     similar_view.show_similar(
-        span, job, file=file, min_score=min_score, under=under, with_own=with_own, limit=limit, export=export, output=output,
-        force=force, as_json=as_json,
+        span, job, file=file, min_score=min_score, under=under, with_own=with_own, limit=limit, exact=exact, export=export,
+        output=output, force=force, as_json=as_json,
     )  # fmt: skip
 
 

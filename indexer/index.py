@@ -116,11 +116,13 @@ class Index:
         under: str | None = None,
         with_own: bool = False,
         limit: int = 20,
+        exact: bool = False,
     ) -> Moments:
         """The `limit` moments that look most like `example`, nearest first; their score is the cosine.
 
         An example is a part of an indexed video, as a Moment or as URI@START-END, or a matrix [n, width] of embeddings,
-        such as `embed` and `Moments.embeddings` give. Its own segments are left out, unless `with_own`.
+        such as `embed` and `Moments.embeddings` give. Its own segments are left out, unless `with_own`. Of many millions of
+        segments only those that are probably near are compared, if faiss is installed, unless `exact`.
         Raises ConfigError if there is nothing to compare with, OutputError if a part cannot be read.
         """
         from indexer.search.similar import similar  # half a second: pyarrow
@@ -145,6 +147,7 @@ class Index:
             under=None if under is None else uri_prefix(under),
             with_own=with_own,
             limit=limit,
+            exact=exact,
         )
         return Moments(self, found)
 

@@ -22,6 +22,7 @@ def show_similar(
     under: str | None,
     with_own: bool,
     limit: int | None,
+    exact: bool,
     export: str | None,
     output: Path | None,
     force: bool,
@@ -36,7 +37,7 @@ def show_similar(
     with Index.open(path, note=complain) as index:
         example = span or index.embed(str(file))
         began = time.perf_counter()
-        answer = index.similar(example, min_score=min_score, under=under, with_own=with_own, limit=limit)
+        answer = index.similar(example, min_score=min_score, under=under, with_own=with_own, limit=limit, exact=exact)
     found = replace(answer.result, query=span or str(file))
     took_ms = (time.perf_counter() - began) * 1000
     if as_json:
@@ -52,6 +53,8 @@ def show_similar(
 
 def _summary(found: SearchResult) -> str:
     given = len(found.moments)
+    if not found.exact:
+        return f"nearest {given:,} moments of {found.compared:,} segments that are probably near; --exact compares all"
     if found.total is None:
         return f"nearest {given:,} moment{'' if given == 1 else 's'} shown, of more that were not counted"
     counted = f"{found.total:,} moment{'' if found.total == 1 else 's'}"

@@ -20,7 +20,7 @@ from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
 from indexer.catalog.lease import acquire
 from indexer.errors import ConfigError, OutputError, SourceError
 from indexer.records import IndexedVideo, MediaInfo, Recipe, Segment, Video
-from indexer.search import Coverage, SearchResult
+from indexer.search import Coverage, SearchResult, cells
 from indexer.search.alike import NearSegment, alike_moments
 from indexer.search.dots import BLOCK_ROWS, dots, mean_direction, unit_vectors
 from indexer.search.shards import Shards, shards_folder
@@ -117,6 +117,70 @@ def test_a_vector_without_direction_is_near_to_nothing() -> None:
     units = unit_vectors(np.array([[3, 4], [0, 0], [np.inf, 1], [np.nan, 1]], np.float16))
     assert np.array_equal(units, np.array([[0.6, 0.8], [0, 0], [0, 0], [0, 0]], np.float16))
     assert mean_direction(np.array([EAST, WEST])).tolist() == [0, 0]
+
+
+@pytest.fixture
+def coarse(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """An index that is large enough for cells, which are small: 400 directions around a circle, one segment each."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(cells, "FROM_SEGMENTS", 100)
+    angles = np.arange(400) / 400 * 2 * np.pi
+    library.store({f"{n}.mp4": ((float(np.cos(a)), float(np.sin(a))),) for n, a in enumerate(angles)})
+    return library
+
+
+def nearest(library: Library, **options: Any) -> list[str]:
+    return [Path(moment.uri).name for moment in library.ask(limit=7, **options).moments]
+
+
+def test_cells_find_what_comparing_everything_finds(coarse: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ["0.mp4", "1.mp4", "399.mp4", "2.mp4", "398.mp4", "3.mp4", "397.mp4"]
+    exact = coarse.ask(limit=7, exact=True)
+    assert (exact.exact, exact.compared, coarse.notes) == (True, 400, ["reading the embeddings of 1 new part ..."])
+    coarse.notes.clear()
+    monkeypatch.setattr(cells, "PROBED", 3)
+    found = coarse.ask(limit=7)
+    assert coarse.notes == ["learning 16 cells from a sample of 400 segments, once ...",
+                            "putting 400 segments into their cells, once ..."]  # fmt: skip
+    assert (nearest(coarse), found.moments) == (expected, exact.moments)
+    assert (found.exact, found.total) == (False, None)
+    assert found.compared is not None
+    assert 7 < found.compared < 200
+    assert len(coarse.notes) == 2  # and not for the second question
+
+
+def test_with_cells_what_comes_and_goes_is_seen_at_once(coarse: Library, engine: Engine) -> None:
+    assert nearest(coarse)[:2] == ["0.mp4", "1.mp4"]
+    coarse.store({"new.mp4": (NORTH, EAST, (0.99, 0.01)), "1.mp4": (WEST,)})
+    assert nearest(coarse)[:3] == ["0.mp4", "399.mp4", "new.mp4"]  # all of 1.000 in float16
+    (new,) = [moment for moment in coarse.ask(limit=7).moments if moment.uri.endswith("new.mp4")]
+    assert (new.start_seconds, new.end_seconds, new.segments) == (1, 3, 2)
+    mark_gone(engine, coarse.start(), ["/archive/0.mp4"])
+    assert nearest(coarse)[:2] == ["399.mp4", "new.mp4"]
+    assert nearest(coarse, under="/archive/3") == nearest(coarse, under="/archive/3", exact=True)
+
+
+def test_cells_that_are_damaged_lost_or_outgrown_are_made_again(coarse: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = nearest(coarse)
+    files = sorted(coarse.folder.with_name("shards-cells").iterdir())
+    assert len(files) == 2
+    for damage in (lambda path: path.write_bytes(b"no"), lambda path: path.write_bytes(path.read_bytes()[:-100]), Path.unlink):
+        for path in files:
+            damage(path)
+            coarse.notes.clear()
+            assert (nearest(coarse), len(coarse.notes) > 0) == (expected, True)
+    coarse.notes.clear()
+    monkeypatch.setattr(cells, "_OUTGROWN", 0.5)
+    assert nearest(coarse) == expected
+    assert coarse.notes[0] == "learning 16 cells from a sample of 400 segments, once ..."
+    coarse.shards.keep([])
+    assert [path.name for path in coarse.folder.with_name("shards-cells").iterdir()] == ["centroids.npz"]
+
+
+def test_without_faiss_everything_is_compared(coarse: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "has_faiss", lambda: False)
+    assert coarse.ask().exact
+    assert not coarse.folder.with_name("shards-cells").exists()
 
 
 def moments_of(*cosines: float | None, ordinary: float = 0.5) -> list[tuple[float, float, float, int]]:
@@ -282,7 +346,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 
 def show(archive: Archive, span: str | None, **options: Any) -> None:
-    chosen: dict[str, Any] = {"file": None, "min_score": 0.0, "under": None, "with_own": False, "limit": None}
+    chosen: dict[str, Any] = {"file": None, "min_score": 0.0, "under": None, "with_own": False, "limit": None, "exact": False}
     chosen |= {"export": None, "output": None, "force": False, "as_json": False}
     show_similar(span, archive.job_path, **chosen | options)
 
@@ -303,7 +367,8 @@ def test_json_has_the_form_of_a_search(archive: Archive) -> None:
     only = ("--under", str(archive.videos / "a.mp4"))
     ended = archive.command("similar", "b.mp4@0-1", "--job", str(archive.job_path), "--json", *only)
     document = json.loads(ended.stdout)
-    assert set(document) == {"query", "labels", "candidates", "unknown", "moments", "total", "total_at_most", "coverage"}
+    names = {"query", "labels", "candidates", "unknown", "moments", "total", "total_at_most", "compared", "exact", "coverage"}
+    assert set(document) == names
     assert document["query"] == "b.mp4@0-1"
     assert {moment["uri"] for moment in document["moments"]} == {str(archive.videos / "a.mp4")}
     assert document["moments"][0]["score"] == pytest.approx(1.0, abs=1e-3)

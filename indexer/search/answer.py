@@ -40,6 +40,10 @@ class SearchResult:
     """By uri: the videos of the moments."""
     at_most: int | None = None
     """Where they were not counted: so many segments were given the rarer action, and every moment has one of them."""
+    exact: bool = True
+    """False: of very many segments only those that are probably near the example were compared, and some may be missed."""
+    compared: int | None = None
+    """Segments that an example was compared with; None in an answer to words."""
 
     @property
     def complaint(self) -> str | None:
@@ -69,6 +73,7 @@ class SearchResult:
             ],
             "total": self.total,
             "total_at_most": self.at_most if self.total is None else self.total,
+            **({} if self.compared is None else {"compared": self.compared, "exact": self.exact}),
             "coverage": self.coverage.as_document(),
         }
 

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from indexer.errors import OutputError
+from indexer.search.cells import Cells
 from indexer.search.dots import Float16s, unit_vectors
 from indexer.storage import Storage
 
@@ -81,6 +82,7 @@ class Shards:
         self._folder = folder
         self._note = note
         self._open: dict[str, Shard] = {}
+        self.cells = Cells(folder.with_name(f"{folder.name}-cells"), note=note)
 
     def open(self, parts: Iterable[LivePart]) -> list[Shard]:
         """The shards of `parts`, in this order; what is missing is made. Raises OutputError."""
@@ -95,8 +97,9 @@ class Shards:
         return [opened[part.sha256] for part in wanted]
 
     def keep(self, live: Iterable[str]) -> None:
-        """Remove all shards but those of the parts with these sha256. Whoever reads one at the moment is not disturbed."""
+        """Remove all but what belongs to parts with these sha256. Whoever reads a shard at the moment is not disturbed."""
         names = {_name(sha256): sha256 for sha256 in live}
+        self.cells.keep(names.values())
         self._open = {sha256: shard for sha256, shard in self._open.items() if _name(sha256) in names}
         with suppress(OSError):  # no folder yet, or another program is faster
             for entry in list(os.scandir(self._folder)):
