@@ -19,6 +19,7 @@ BENCHMARKS = (
     "driver",
     "s3_faults",
     "similar",
+    "cells",
     "catalog",
     "listing",
     "upkeep",
