@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
 from indexer.errors import ConfigError
+from indexer.search.coverage import Coverage, coverage
 from indexer.search.find import Finder, Question
 from indexer.search.moments import Moment
 from indexer.search.parse import parse
@@ -17,7 +18,7 @@ from indexer.search.query import Action, Limit
 from indexer.search.recipes import searched_recipes
 from indexer.search.resolve import Resolution, resolve, resolve_name
 from indexer.search.semantic import SentenceModel
-from indexer.search.videos import Coverage, FoundVideo, Sort, VideoFilter, coverage
+from indexer.search.videos import FoundVideo, Sort, VideoFilter
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,14 @@ from indexer.errors import ConfigError
 from indexer.search import cells
 from indexer.search.alike import NearSegment, alike_moments, least_alike
 from indexer.search.answer import SearchResult
+from indexer.search.coverage import coverage
 from indexer.search.dots import Float16s, Float32s, dots, mean_direction, some_dots, unit_vectors
 from indexer.search.moments import Moment
 from indexer.search.recipes import SearchedRecipe, standing_results
 from indexer.search.shards import LivePart, Shard, Shards
 from indexer.search.span import Span
 from indexer.search.vectors import own_recipe, units_of_spans
-from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, VideoFilter, beyond, coverage
+from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, VideoFilter, beyond
 
 MOST_SEGMENTS = 30_000
 """Nearest segments that moments are made of, for a small limit; they take a second."""

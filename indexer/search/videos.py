@@ -1,15 +1,15 @@
-"""The videos that a search looks into: those that the query allows, in an order, and how many there are in all."""
+"""The videos that a search looks into: those that the query allows, in an order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, text
 
-from indexer.search.recipes import SearchedRecipe, Standing
+from indexer.search.recipes import Standing
 
 Sort = Literal["best", "newest", "video"]
 """Order of moments: by score, by the date of their video (last modified), or by its uri; then by uri and time."""
@@ -37,22 +37,6 @@ class FoundVideo:
     """That its results are from."""
     segments: int
     """Rows that the index has of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How much of what was found in the sources the search could look into. Videos that are gone do not count."""
-
-    videos: int
-    """Those with something to index: indexed + failed + pending."""
-    indexed: int
-    """With results that are searched, even if a later attempt failed or is still to come."""
-    failed: int
-    pending: int
-    skipped: int
-
-    def as_document(self) -> dict[str, int]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,29 +171,6 @@ def beyond(prefix: str) -> str:
         return prefix * 2
     following = ord(head[-1]) + 1
     return head[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters
-
-
-def coverage(connection: Connection, recipes: Sequence[SearchedRecipe]) -> Coverage:
-    """Of all videos of the catalog, by their results under these recipes."""
-    values: dict[str, Any] = {f"recipe_{number}": recipe.recipe_id for number, recipe in enumerate(recipes)}
-    results = "SELECT part_id, state FROM result WHERE recipe_id = :recipe_0"
-    if len(recipes) > 1:
-        # Results that are live under any of them are searched; a failure counts if no other recipe waits to try.
-        results = (
-            "SELECT max(part_id) AS part_id, coalesce(max(CASE WHEN state = 'pending' THEN state END),"
-            " max(CASE WHEN state = 'failed' THEN state END), max(state)) AS state"
-            f" FROM result WHERE recipe_id IN (:{', :'.join(values)}) GROUP BY video_id"
-        )
-    # One recipe's results are counted in the order of an index, without the table.
-    counted = text(f"SELECT state, count(part_id) AS live, count(*) AS n FROM ({results}) AS results GROUP BY state")
-    rows = connection.execute(counted, values).all() if recipes else []
-    indexed = sum(int(row.live) for row in rows)
-    rest = {row.state: int(row.n) - int(row.live) for row in rows}
-    there = connection.execute(text("SELECT count(*) FROM video WHERE gone_at IS NULL")).scalar_one()
-    failed, skipped = (rest.get(state, 0) for state in ("failed", "skipped"))
-    # The results of videos that are gone are pending, too: those are counted by what remains.
-    videos = there - skipped
-    return Coverage(videos=videos, indexed=indexed, failed=failed, pending=videos - indexed - failed, skipped=skipped)
 
 
 def _like(pattern: str) -> str:

@@ -21,12 +21,12 @@ from indexer.console import clock
 from indexer.errors import VIDEO_ERRORS, ConfigError, OutputError
 from indexer.records import Video
 from indexer.search import Coverage, SearchResult, search
+from indexer.search.coverage import coverage
 from indexer.search.recipes import searched_recipes, standing_results
 from indexer.search.semantic import SentenceModel
 from indexer.search.shards import Shards, shards_folder
 from indexer.search.similar import similar
 from indexer.search.span import Span
-from indexer.search.videos import coverage
 from indexer.serve.asked import Asked, Example
 from indexer.storage import open_storage
 from indexer.storage.address import is_s3
