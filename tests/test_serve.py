@@ -172,6 +172,10 @@ def test_more_like_this_finds_other_moments(site: Site) -> None:
     assert "that look like" in found
     assert '<li class="card">' in found
     assert links(found, r"/video/.*like=")
+    first = site.page(f"{like}&limit=1")
+    assert re.search(r"More than 1\s+moments\s+that look like", first), (
+        first
+    )  # they are not counted, nor is it known how many at most
 
 
 def test_selected_moments_or_all_are_exported(site: Site) -> None:
