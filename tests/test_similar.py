@@ -139,7 +139,9 @@ def test_cells_find_what_comparing_everything_finds(coarse: Library, monkeypatch
     assert (exact.exact, exact.compared, coarse.notes) == (True, 400, ["reading the embeddings of 1 new part ..."])
     coarse.notes.clear()
     monkeypatch.setattr(cells, "PROBED", 3)
+    assert not coarse.shards.cells.learned
     found = coarse.ask(limit=7)
+    assert coarse.shards.cells.learned
     assert coarse.notes == ["learning 16 cells from a sample of 400 segments, once ...",
                             "putting 400 segments into their cells, once ..."]  # fmt: skip
     assert (nearest(coarse), found.moments) == (expected, exact.moments)

@@ -52,6 +52,11 @@ class Cells:
         self._folder = folder
         self._note = note
 
+    @property
+    def learned(self) -> bool:
+        """Whether the next search need not learn them, which takes minutes."""
+        return (self._folder / _CENTROIDS).exists()
+
     def near(self, parts: Sequence[tuple[str, Float16s]], query: Float32s, *, probed: int) -> list[NDArray[np.int64]]:
         """For each part (its sha256 and vectors [rows, width]): its rows in the `probed` cells nearest to `query`, in order.
 

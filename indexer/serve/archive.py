@@ -174,7 +174,15 @@ class Archive:
         span = Span(shown.video.uri, example.start_ms / 1000, example.end_ms / 1000)
         name = f"{shown.video.uri.rpartition('/')[2]} at {clock(span.start_seconds)}"
         return similar(
-            self._engine, self._shards, span, self._digest, name=name, min_score=min_score, under=under, limit=limit
+            self._engine,
+            self._shards,
+            span,
+            self._digest,
+            name=name,
+            min_score=min_score,
+            under=under,
+            limit=limit,
+            exact=not self._shards.cells.learned,  # nobody waits minutes for a page: `indexer similar` says what it does
         )
 
     def runs(self) -> list[lookup.RunRow]:
