@@ -1,16 +1,16 @@
-"""The README's table of speed, from the figures in results/: `python -m benchmarks table` writes it anew."""
+"""The tables of speed in README.md and docs/scaling.md, from the figures in results/: `python -m benchmarks.table`.
+
+Each stands between two marks, as in <!-- side_by_side --> ... <!-- /side_by_side -->, and is written anew.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.side_by_side import WORKLOADS
-
-RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- benchmarks -->\n", "<!-- /benchmarks -->"
+ROOT = Path(__file__).parents[1]
 CONTENDERS = {
     "indexer": "`indexer run`",
     "torchvision": "torchvision's own recipe",
@@ -20,28 +20,54 @@ CONTENDERS = {
 }
 
 
-def rendered(figures: dict[str, Any]) -> str:
-    """Markdown: a row for each workload of `side_by_side`, wall seconds for each contender."""
+def side_by_side(figures: dict[str, Any]) -> str:
+    """A row for each kind of work, wall seconds of each contender."""
     lines = ["| | " + " | ".join(CONTENDERS.values()) + " |", "|---" + "|--:" * len(CONTENDERS) + "|"]
-    for name in WORKLOADS:
-        taken = figures[name]["wall_seconds"]
-        cells = [f"{taken[one]:.0f} s" if one in taken else "" for one in CONTENDERS]
-        minutes = figures[name]["video_seconds"] // 60
-        lines.append(f"| {minutes} min of {name} | {' | '.join(cells)} |")
+    for name, workload in sorted(figures.items()):
+        if isinstance(workload, dict) and "wall_seconds" in workload:
+            taken = workload["wall_seconds"]
+            cells = [f"{taken[one]:.0f} s" if one in taken else "" for one in CONTENDERS]
+            lines.append(f"| {workload['video_seconds'] // 60} min of {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + f"\n\nWhole commands, start-up included, r3d_18, {_machine(figures)}.\n"
+
+
+def models(figures: dict[str, Any]) -> str:
+    """A row for each model: seconds for a clip as it runs by itself and as `precision: auto` runs it, and how they agree."""
+    heads = ["model", "fp32, one clip", "`precision: auto`", "mode", "times faster", "cosine of embeddings"]
+    lines = [f"| {' | '.join(heads)} |", "|---|--:|--:|---|--:|--:|"]
+    for name, model in figures.items():
+        if isinstance(model, dict) and "times_faster" in model:
+            lines.append(
+                f"| {name} | {model['fp32_seconds_per_clip']:.2f} s | {model['seconds_per_clip']:.2f} s | {model['mode']} |"
+                f" {model['times_faster']:.1f} | {model['cosine_of_embeddings']:.6f} |"
+            )
+    return "\n".join(lines) + f"\n\nCPU seconds for one clip of the model's own length and size, {_machine(figures)}.\n"
+
+
+def _machine(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
-    about = f"Whole commands, start-up included, {machine['cores']} cores ({machine['cpu']}), r3d_18, {figures['date']}."
-    return "\n".join(lines) + f"\n\n{about}\n"
+    return f"{machine['cores']} cores ({machine['cpu']}), {figures['date']}"
 
 
-def with_table(text: str) -> str:
-    """`text`, with what stands between the two marks replaced."""
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return before + BEGIN + rendered(json.loads((RESULTS / "side_by_side.json").read_text())) + END + after
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "README.md": ("side_by_side", side_by_side),
+    "docs/scaling.md": ("models", models),
+}
+"""Page -> name of its figures, and what makes a table of them."""
+
+
+def with_table(page: str) -> str:
+    """The text of a page, with its table as the figures say."""
+    name, render = TABLES[page]
+    figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, rest = (ROOT / page).read_text().split(begin)
+    return before + begin + render(figures) + end + rest.split(end)[1]
 
 
 def main() -> None:
-    README.write_text(with_table(README.read_text()))
+    for page in TABLES:
+        (ROOT / page).write_text(with_table(page))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 import typer
 import yaml
 
+from benchmarks.table import TABLES, with_table
 from indexer.cli import app
 from indexer.config import load_job
 from indexer.errors import VIDEO_ERRORS, StopRun, VideoSkip
@@ -148,6 +149,11 @@ def test_exit_codes_are_those_of_the_program() -> None:
 
 def test_the_page_of_job_keys_is_the_one_of_the_code() -> None:
     assert (ROOT / "docs" / "job-file.md").read_text() == job_reference()
+
+
+@pytest.mark.parametrize("page", TABLES)
+def test_tables_of_speed_say_what_was_measured(page: str) -> None:
+    assert (ROOT / page).read_text() == with_table(page)
 
 
 def test_the_page_of_commands_names_every_command_and_no_other() -> None:
