@@ -29,7 +29,7 @@ from indexer.search.dots import Float16s, Float32s
 
 FROM_SEGMENTS = 5_000_000
 """Live segments from which cells are used: all of them are compared in about 0.6 s on two cores."""
-PROBED = 32
+PROBED = 16
 """Cells that are looked into (python -m benchmarks cells)."""
 _SAMPLED_PER_CELL = 64
 _ROUNDS = 10
