@@ -20,6 +20,7 @@ LONGEST_FIRST = (
     "test_nights.py",
     "test_histories.py",
     "test_cluster.py",
+    "test_cluster_demo.py",
     "test_querying.py",
     "test_serve_browser.py",
 )

@@ -140,8 +140,8 @@ class AnyHistory(RuleBasedStateMachine):
 
         def command(fuse: Fuse) -> None:
             with self.opened() as engine, acquire(engine, name) as lease:
-                storage, shards = Burning(self.storage, fuse), Shards(self.storage, Path(self._folder.name) / "shards")
-                forget(engine, lease.token, storage, shards, uri, progress=lambda *_: None)
+                caches = Shards(self.storage, Path(self._folder.name) / "shards"), Path(self._folder.name) / "copies"
+                forget(engine, lease.token, Burning(self.storage, fuse), *caches, uri, progress=lambda *_: None)
 
         if self.survives(death, command):
             assert uri not in self.uris()
