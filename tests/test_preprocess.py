@@ -74,10 +74,24 @@ def test_sampled_planes_agree_with_full_rgb(
         assert difference(sampler.from_frame(frame), reference) <= 1.5
 
 
-def test_other_pixel_formats_take_the_exact_way(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "v.mkv", frames=2, width=640, height=360, codec="ffv1", pix_fmt="yuv420p10le", picture=noisy)
-    with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
+@pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le"])
+@pytest.mark.parametrize("color_range", [LIMITED, FULL], ids=["limited", "full"])
+def test_samples_of_more_bits_show_the_same_picture_and_are_not_converted_whole(pix_fmt: str, color_range: int) -> None:
+    """Held against the picture itself: swscale makes 10-bit 4:2:0 darker by two steps of 255."""
+    eight, more = (
+        av.VideoFrame.from_ndarray(noisy(3), format="rgb24").reformat(
+            format=name, dst_colorspace=BT709, dst_color_range=color_range
+        )
+        for name in (pix_fmt[: pix_fmt.index("p") + 1], pix_fmt)
+    )
+    assert (more.format.name, more.color_range) == (pix_fmt, color_range)
+    ours = Sampler(MVIT).from_frame(_OnlyPlanes(more))  # type: ignore[arg-type]
+    assert difference(ours, Sampler(MVIT).from_frame(eight)) <= 0.8
+    assert abs((ours - as_torchvision(noisy(3), MVIT).astype(float)).mean()) <= 0.3
+
+
+def test_other_pixel_formats_take_the_exact_way() -> None:
+    frame = av.VideoFrame.from_ndarray(noisy(3), format="rgb24").reformat(format="yuv411p")
     reference = as_torchvision(frame.to_ndarray(format="rgb24"), R3D)
     assert difference(Sampler(R3D).from_frame(frame), reference) < 0.001
 
@@ -124,20 +138,30 @@ def test_of_an_interlaced_frame_one_field_is_shown() -> None:
     assert not frame.interlaced_frame
     combed = Sampler(R3D).from_frame(frame)
     assert 80 < combed.mean() < 160
-    field = Sampler(R3D)._from_planes(_Interlaced(frame), 1, 1)  # type: ignore[arg-type]
+    field = Sampler(R3D)._from_planes(_Interlaced(frame), 1, 1, 8)  # type: ignore[arg-type]
     assert abs(float(field.mean()) - 60) < 3
 
 
-class _Interlaced:
-    """A frame with the interlaced flag, which PyAV cannot set."""
-
-    interlaced_frame = True
+class _Frame:
+    """A frame that subclasses make a little different."""
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._frame = frame
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._frame, name)
+
+
+class _Interlaced(_Frame):
+    """With the interlaced flag, which PyAV cannot set."""
+
+    interlaced_frame = True
+
+
+class _OnlyPlanes(_Frame):
+    """Cannot be converted whole."""
+
+    to_ndarray = reformat = None
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Indices = NDArray[np.intp]
     Pixels = NDArray[np.uint8]
+    Samples = Pixels | NDArray[np.uint16]
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Part of the recipe: raise it when the same video would give other pixels."""
 
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
@@ -36,15 +37,13 @@ _BT601 = (0.299, 0.114)
 _FULL_RANGE = 2
 _RGB_MATRIX = np.eye(3, dtype=np.float32)
 
+_SUBSAMPLING = {"420": (1, 1), "422": (1, 0), "444": (0, 0)}
 _PLANAR_YUV = {
-    "yuv420p": (1, 1),
-    "yuvj420p": (1, 1),
-    "yuv422p": (1, 0),
-    "yuvj422p": (1, 0),
-    "yuv444p": (0, 0),
-    "yuvj444p": (0, 0),
+    f"yuv{range_}{name}p{depth}": (*shifts, bits)
+    for name, shifts in _SUBSAMPLING.items()
+    for range_, depth, bits in [("", "", 8), ("j", "", 8), ("", "10le", 10), ("", "12le", 12)]
 }
-"""Pixel formats of the short way -> how far chroma is subsampled, as shifts (x, y)."""
+"""Pixel formats of the short way -> how far chroma is subsampled, as shifts (x, y), and the bits of a sample."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Taps:
         rows = (self.rows.taps >> shift_y) * field_step
         return (rows[:, None] * stride + (self.columns.taps >> shift_x)[None, :]).ravel()
 
-    def interpolate(self, taps: Pixels) -> Floats:
+    def interpolate(self, taps: Samples) -> Floats:
         """Values at the taps, in any shape of [2 * rows, 2 * columns] -> [rows, columns]."""
         block = taps.reshape(len(self.rows.low), 2, len(self.columns.low), 2)
         down = self.rows.weight[:, None, None]
@@ -127,11 +126,12 @@ class _Taps:
 
 
 @lru_cache(maxsize=8)
-def _yuv_to_rgb(colorspace: int, full_range: bool) -> tuple[Floats, Floats]:
-    """3x3 matrix and offset, so that RGB = matrix @ YUV + offset, all in 0..255 (ITU-T H.273 section 8.3)."""
+def _yuv_to_rgb(colorspace: int, full_range: bool, bits: int) -> tuple[Floats, Floats]:
+    """3x3 matrix and offset, so that RGB = matrix @ YUV + offset; RGB in 0..255, samples of so many bits (ITU-T H.273 8.3)."""
     kr, kb = _LUMA_WEIGHTS.get(colorspace, _BT601)
     kg = 1 - kr - kb
-    luma, chroma, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    unit, most = 2.0 ** (bits - 8), 2.0**bits - 1
+    luma, chroma, black = (255 / most, 255 / most, 0.0) if full_range else (255 / 219 / unit, 255 / 224 / unit, 16 * unit)
     matrix = np.array(
         [
             [luma, 0, chroma * 2 * (1 - kr)],
@@ -139,7 +139,7 @@ def _yuv_to_rgb(colorspace: int, full_range: bool) -> tuple[Floats, Floats]:
             [luma, chroma * 2 * (1 - kb), 0],
         ]
     )
-    offset = -matrix @ np.array([black, 128.0, 128.0])
+    offset = -matrix @ np.array([black, 128 * unit, 128 * unit])
     return matrix.astype(np.float32), offset.astype(np.float32)
 
 
@@ -155,11 +155,11 @@ class Sampler:
 
     def from_frame(self, frame: av.VideoFrame) -> Pixels:
         """A decoded frame -> [height, width, 3] uint8 RGB of the crop, upright."""
-        shifts = _PLANAR_YUV.get(frame.format.name)
-        if shifts is None:
+        planar = _PLANAR_YUV.get(frame.format.name)
+        if planar is None:
             rgb: Pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
             return self.from_rgb(rgb, quarter_turns=quarter_turns(frame))
-        return self._from_planes(frame, *shifts)
+        return self._from_planes(frame, *planar)
 
     def from_rgb(self, picture: Pixels, *, quarter_turns: int = 0) -> Pixels:
         """A whole RGB picture [H, W, 3] as stored -> the crop, as `weights.transforms()` takes it before normalising."""
@@ -170,7 +170,7 @@ class Sampler:
         channels = tuple(taps.interpolate(values[:, k]) for k in range(3))
         return taps.upright((channels[0], channels[1], channels[2]))
 
-    def _from_planes(self, frame: av.VideoFrame, shift_x: int, shift_y: int) -> Pixels:
+    def _from_planes(self, frame: av.VideoFrame, shift_x: int, shift_y: int, bits: int) -> Pixels:
         turns = quarter_turns(frame)
         # Of an interlaced frame one field is shown: its lines belong to one moment, the other field's to the next.
         step = 2 if frame.interlaced_frame and frame.height >= 2 * self._geometry.crop[0] else 1
@@ -179,10 +179,11 @@ class Sampler:
         channels = []
         for number, plane in enumerate(frame.planes[:3]):
             shifts = (0, 0) if number == 0 else (shift_x, shift_y)
-            flat = self._flat_for(taps, height, width, turns, plane.line_size, *shifts, field_step=step)
-            channels.append(taps.interpolate(np.frombuffer(memoryview(plane), np.uint8).take(flat)))
+            samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else np.dtype("<u2"))
+            flat = self._flat_for(taps, height, width, turns, plane.line_size // samples.itemsize, *shifts, field_step=step)
+            channels.append(taps.interpolate(samples.take(flat)))
         full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-        m, offset = _yuv_to_rgb(int(frame.colorspace), full_range)
+        m, offset = _yuv_to_rgb(int(frame.colorspace), full_range, bits)
         luma = channels[0] * m[0, 0]
         red = luma + channels[2] * m[0, 2] + offset[0]
         green = luma + channels[1] * m[1, 1] + channels[2] * m[1, 2] + offset[1]
