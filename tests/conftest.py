@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import catalog_url, dialect, engine, new_url, postgres, wire  # noqa: F401  fixtures of every test that needs a catalog
 from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of every test that talks to S3
+
+settings.register_profile("busy", deadline=None)  # an example is slow where other tests keep the machine busy
+settings.load_profile("busy")
 
 LONGEST_FIRST = (
     "test_faults.py",

@@ -407,9 +407,7 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 def test_any_history_ends_as_the_model_says(new_url: Callable[[], str]) -> None:
-    quick = settings(
-        max_examples=12, stateful_step_count=16, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-    )
+    quick = settings(max_examples=12, stateful_step_count=16, suppress_health_check=[HealthCheck.too_slow], database=None)
     run_state_machine_as_test(lambda: AnyHistory(new_url()), settings=quick)
 
 

@@ -253,7 +253,6 @@ def test_any_history_is_sound_and_true(new_url: Callable[[], str], dialect: str)
     some = settings(
         max_examples=examples,
         stateful_step_count=STEPS,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
         phases=PHASES,

@@ -127,7 +127,7 @@ expressions = st.tuples(numbers(0, 59), numbers(0, 23), numbers(1, 28), numbers(
 
 
 @given(expressions)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_portable_means_the_same(text: str) -> None:
     assert times_of(portable(cron_text(text))) == times_of(text)
     assert "7" not in portable(text).split()[4].partition("/")[0]
@@ -140,7 +140,7 @@ def test_portable_spells_names_as_numbers() -> None:
 
 @systemd
 @given(expressions)
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 def test_systemd_is_told_the_same_times(text: str) -> None:
     """All elapses of the OnCalendar lines together, as systemd itself computes them, are those of the cron expression."""
     begin = ["--base-time", f"{BEGIN:%Y-%m-%d %H:%M:%S} UTC", "--iterations", "6"]

@@ -440,7 +440,7 @@ def archives(draw: st.DrawFn) -> list[IndexedVideo]:
     st.sampled_from([0, 1_000_000]),
     st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_way_of_reading_changes_no_answer(
     videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int, hit_cost: int, hasty: bool
 ) -> None:
