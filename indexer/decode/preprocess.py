@@ -179,7 +179,8 @@ class Sampler:
         channels = []
         for number, plane in enumerate(frame.planes[:3]):
             shifts = (0, 0) if number == 0 else (shift_x, shift_y)
-            samples = np.frombuffer(memoryview(plane), np.uint8 if bits == 8 else np.dtype("<u2"))
+            stored = memoryview(plane)
+            samples: Samples = np.frombuffer(stored, np.uint8) if bits == 8 else np.frombuffer(stored, np.uint16)
             flat = self._flat_for(taps, height, width, turns, plane.line_size // samples.itemsize, *shifts, field_step=step)
             channels.append(taps.interpolate(samples.take(flat)))
         full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
