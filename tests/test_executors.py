@@ -76,6 +76,15 @@ def test_weights_that_do_not_fit_are_told_plainly_through_ray(archive: Archive) 
     assert archive.dump() == []
 
 
+def test_idle_threads_of_the_model_leave_their_cores_to_the_decoders(archive: Archive) -> None:
+    job = archive.write_job()
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE"}
+    environment.pop("OMP_WAIT_POLICY", None)
+    command = [sys.executable, "-m", "indexer", "run", str(job), "--local", "--limit", "1"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "GOMP_SPINCOUNT = '0'" in ended.stderr
+
+
 @pytest.mark.parametrize(("number", "send", "code"), [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)])
 def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number: int, send: Any, code: int) -> None:
     for count in range(8):

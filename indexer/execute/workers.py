@@ -131,6 +131,8 @@ class ModelWorker:
 
     def load(self) -> ModelSpec:
         """Build the network with its weights. Raises WeightsError if they do not fit."""
+        # Torch's idle threads must not spin on the cores that decode: OpenMP reads this once, when torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
 
         from indexer.infer.network import build_network
