@@ -13,7 +13,7 @@ cluster-demo: $(READY)  ## the same on a cluster of processes, which loses a wor
 	$(BIN)/python -m demo.cluster
 
 test: $(READY) lint types  ## everything that CI runs
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

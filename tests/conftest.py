@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of ev
 
 settings.register_profile("busy", deadline=None)  # an example is slow where other tests keep the machine busy
 settings.load_profile("busy")
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several tests share the cores
 
 LONGEST_FIRST = (
     "test_faults.py",
