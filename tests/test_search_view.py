@@ -67,7 +67,7 @@ def test_words_that_mean_nothing_end_with_2_and_candidates(archive: Archive, cap
     assert out == ""
     assert err.splitlines()[::2] == [
         "no label is called 'archerry'; nearest: 'archery'",
-        "no label is called 'xqzzk'; nearest: none",
+        "no label is called 'xqzzk', nor anything like it; commonest in this index: 'yoga'",
     ]
 
 

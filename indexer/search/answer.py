@@ -12,11 +12,12 @@ from indexer.catalog.connect import reading
 from indexer.errors import ConfigError
 from indexer.search.coverage import Coverage, coverage
 from indexer.search.find import Finder, Question
+from indexer.search.label_counts import label_counts
 from indexer.search.moments import Moment
 from indexer.search.parse import parse
 from indexer.search.query import Action, Limit
 from indexer.search.recipes import searched_recipes
-from indexer.search.resolve import Resolution, resolve, resolve_name
+from indexer.search.resolve import CANDIDATES, Resolution, resolve, resolve_name
 from indexer.search.semantic import SentenceModel
 from indexer.search.videos import FoundVideo, Sort, VideoFilter
 
@@ -45,14 +46,19 @@ class SearchResult:
     """False: of very many segments only those that are probably near the example were compared, and some may be missed."""
     compared: int | None = None
     """Segments that an example was compared with; None in an answer to words."""
+    commonest: tuple[str, ...] = ()
+    """Where words mean nothing and no label is near: some that were seen most often."""
 
     @property
     def complaint(self) -> str | None:
         """A sentence that says why nothing was searched; None if all was understood."""
         if self.unknown is None:
             return None
-        near = ", ".join(repr(name) for name in self.candidates)
-        return f"no label is called {self.unknown!r}; nearest: {near or 'none'}"
+        offered = ", ".join(repr(name) for name in self.candidates or self.commonest)
+        if self.candidates:
+            return f"no label is called {self.unknown!r}; nearest: {offered}"
+        found = f"commonest in this index: {offered}" if offered else "this index has none yet"
+        return f"no label is called {self.unknown!r}, nor anything like it; {found}"
 
     def as_document(self) -> dict[str, Any]:
         """For JSON: what `search --json` prints."""
@@ -105,7 +111,8 @@ def search(
         second = _meanings(asked.near.action, names, semantic) if asked.near else []
         left_out = [resolve_name(label, names) for label in asked.without]
         if lost := next((meaning for meaning in (*action, *second, *left_out) if not meaning.labels), None):
-            return SearchResult(query, (), lost.candidates, lost.words, (), 0, covered, {})
+            common = () if lost.candidates else tuple(name for name, _ in label_counts(connection, recipes)[:CANDIDATES])
+            return SearchResult(query, (), lost.candidates, lost.words, (), 0, covered, {}, commonest=common)
         question = Question(
             action=_labels(action),
             near=tuple(label for label in _labels(second) if label not in _labels(action)),

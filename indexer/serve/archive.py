@@ -22,6 +22,7 @@ from indexer.errors import VIDEO_ERRORS, ConfigError, OutputError
 from indexer.records import Video
 from indexer.search import Coverage, SearchResult, search
 from indexer.search.coverage import coverage
+from indexer.search.label_counts import label_counts
 from indexer.search.recipes import searched_recipes, standing_results
 from indexer.search.semantic import SentenceModel
 from indexer.search.shards import Shards, shards_folder
@@ -43,7 +44,6 @@ _PART = text(
     "SELECT part.name FROM result JOIN part ON part.id = result.part_id"
     " WHERE result.video_id = :video_id AND result.recipe_id = :recipe_id"
 )
-_COUNTS = text("SELECT label_id, sum(n) AS n FROM label_stat WHERE recipe_id = :recipe_id GROUP BY label_id")
 _FAILED = text(
     "SELECT uri, code, message, attempts FROM result JOIN video ON video.id = result.video_id"
     " WHERE result.recipe_id = :recipe_id AND result.state = 'failed' AND gone_at IS NULL ORDER BY code, uri"
@@ -120,13 +120,8 @@ class Archive:
 
     def labels(self) -> list[tuple[str, int]]:
         """The labels that were seen anywhere, with the number of their segments, the commonest first."""
-        counts: dict[str, int] = defaultdict(int)
         with reading(self._engine) as connection:
-            for recipe in searched_recipes(connection, self._digest, None):
-                names = {label_id: name for name, label_id in recipe.label_ids.items()}
-                for row in connection.execute(_COUNTS, {"recipe_id": recipe.recipe_id}):
-                    counts[names[row.label_id]] += int(row.n)
-        return sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))
+            return label_counts(connection, searched_recipes(connection, self._digest, None))
 
     def coverage(self) -> Coverage:
         with reading(self._engine) as connection:
