@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -249,6 +250,14 @@ def test_runs_are_listed_newest_first(engine: Engine) -> None:
     assert oldest.finished_at is not None
     assert oldest.finished_at >= oldest.started_at
     assert [run.run_id for run in runs(engine, limit=1)] == [second.run_id]
+
+
+def test_a_run_began_before_it_listed_its_source_and_loaded_its_model(engine: Engine) -> None:
+    lease = acquire(engine, "archive")
+    then = time.time()  # a driver lists and loads between the two
+    start_run(engine, lease=lease, recipe=RECIPES["A"], labels=LABELS)
+    (run,) = runs(engine, limit=1)
+    assert then - 60 < run.started_at <= then
 
 
 def test_a_run_is_running_as_long_as_it_holds_its_lease(engine: Engine) -> None:

@@ -10,6 +10,7 @@ taken over, and does not know it yet, cannot change anything. Times are those of
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -47,6 +48,7 @@ class Lease:
     def __init__(self, engine: Engine, job: str, token: int) -> None:
         self.job = job
         self.token = token
+        self.taken_at = time.time()  # by the clock of this host: for the record of the run, and compared with nothing
         self._engine = engine
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {job}", daemon=True)

@@ -27,7 +27,7 @@ _ADD_RECIPE = text(
     " ON CONFLICT (digest) DO NOTHING"
 )
 _ADD_RUN = text(
-    "INSERT INTO run (job, recipe_id, started_at, lease_token) VALUES (:job, :recipe_id, :now, :lease_token)"
+    "INSERT INTO run (job, recipe_id, started_at, lease_token) VALUES (:job, :recipe_id, :started_at, :lease_token)"
     " ON CONFLICT (lease_token) DO NOTHING"
 )
 _CLAIM_VIDEO = text(
@@ -63,7 +63,7 @@ class RunRef:
 
 
 def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[str]) -> RunRef:
-    """Write down that a run of the lease's job begins: the only one under this lease.
+    """Write down that a run of the lease's job began when the lease was taken: the only one under it.
 
     `labels` are all classes of the model, in its order. ConfigError if one comes twice.
     """
@@ -75,7 +75,7 @@ def start_run(engine: Engine, *, lease: Lease, recipe: Recipe, labels: Sequence[
     def work(connection: Connection) -> RunRef:
         label_set, label_ids = make_labels(connection, labels)
         recipe_id = make_recipe_row(connection, recipe, label_set, now)
-        values = {"job": lease.job, "recipe_id": recipe_id, "now": now, "lease_token": lease.token}
+        values = {"job": lease.job, "recipe_id": recipe_id, "started_at": lease.taken_at, "lease_token": lease.token}
         connection.execute(_ADD_RUN, values)
         run_id = connection.execute(select(tables.run.c.id).where(tables.run.c.lease_token == lease.token)).scalar_one()
         return RunRef(run_id=run_id, recipe_id=recipe_id, label_ids=label_ids, lease_token=lease.token)
