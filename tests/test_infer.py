@@ -1,6 +1,8 @@
 """The models, their table, and their numbers, held against plain torchvision."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -208,3 +210,18 @@ def test_of_equal_scores_the_first_label_wins() -> None:
 def test_nan_is_never_stored() -> None:
     with pytest.raises(ModelNaN):
         summarise(end(SegmentSpan(0, 1, 1)), [prediction(0, (float("nan"), 0.5))], labels=["a", "b"], top_k=2, min_score=0)
+
+
+def test_loading_a_model_leaves_torchs_compiler_alone_and_torchvision_whole() -> None:
+    code = """
+import sys, torch
+from indexer.infer.vision import models
+models.get_model("r3d_18", weights=None, num_classes=2)
+print(sorted(name for name in sys.modules if name.startswith(("torch._dynamo", "torch._inductor"))))
+from torchvision.ops import roi_align
+print(tuple(roi_align(torch.ones(1, 1, 8, 8), [torch.tensor([[0.0, 0.0, 4.0, 4.0]])], 2).shape))
+from torchvision.ops.roi_align import is_compile_supported
+print(is_compile_supported("cpu"), "torch._dynamo.convert_frame" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "(1, 1, 2, 2)", "True True"]

@@ -72,9 +72,9 @@ def find_entry(name: str, weights: str) -> ModelEntry:
 
 def weights_object(entry: ModelEntry) -> Any:
     """torchvision's own weights object of a row. Imports torch."""
-    from torchvision.models import get_model_weights
+    from indexer.infer.vision import models
 
-    return get_model_weights(entry.name)[entry.entry]
+    return models.get_model_weights(entry.name)[entry.entry]
 
 
 def model_spec(model: Model, sampling: Sampling, labels: tuple[str, ...] | None) -> ModelSpec:

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.models import get_model
 
 from indexer.errors import WeightsError
 from indexer.infer.models import ModelSpec
+from indexer.infer.vision import models
 from indexer.infer.weights import RANDOM_SEED, Weights, load_state
 
 
 def build_network(spec: ModelSpec, weights: Weights) -> nn.Module:
     """The torchvision model in evaluation mode, on the CPU, fp32. Raises WeightsError if the weights do not fit."""
     torch.manual_seed(RANDOM_SEED)
-    network: nn.Module = get_model(spec.entry.name, weights=None, num_classes=len(spec.labels))
+    network: nn.Module = models.get_model(spec.entry.name, weights=None, num_classes=len(spec.labels))
     if weights.path is not None:
         _fill(network, load_state(weights), spec, weights.path)
     return network.eval()
