@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 
 from indexer.catalog import lookup
 from indexer.catalog.connect import open_catalog, reading
+from indexer.catalog.refusals import shown
 from indexer.config import Job, load_job
 from indexer.console import printable
 from indexer.errors import ConfigError, WeightsError
@@ -245,7 +246,7 @@ def index_of(path: Path) -> tuple[Job, Engine]:
     job = load_job(path)
     engine = open_index(job)
     if engine is None:
-        raise ConfigError(f"there is no index yet: {job.output.catalog} does not exist. First: indexer run {path}")
+        raise ConfigError(f"there is no index yet: {shown(job.output.catalog)} does not exist. First: indexer run {path}")
     return job, engine
 
 

@@ -17,7 +17,8 @@ from indexer.catalog.commit import adopt, claim, commit, finish_run, mark_gone, 
 from indexer.catalog.connect import open_catalog, reading, writing
 from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import failures, runs
-from indexer.errors import DatabaseError
+from indexer.errors import ConfigError, DatabaseError
+from indexer.index import index_of
 from indexer.records import Outcome
 from tests.archives import Archive
 from tests.catalogs import LABELS, RECIPES, a_part, failed, index, indexed, part_states, shown, start, stats, video
@@ -303,6 +304,16 @@ def test_a_command_tells_of_its_database_without_the_password(tmp_path: Path) ->
     assert ended.returncode == 13
     assert "postgresql+psycopg://me:***@127.0.0.1:1/archive" in ended.stdout + ended.stderr
     assert "s3cret" not in ended.stdout + ended.stderr
+
+
+def test_a_search_tells_of_an_empty_database_without_its_password(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "s3cret")
+    job = Archive(tmp_path).write_job(output={"catalog": f"{postgres.schema()}&password=${{DB_PASSWORD}}"})
+    with pytest.raises(ConfigError, match=r"^there is no index yet: postgresql\+psycopg://.* does not exist") as caught:
+        index_of(job)
+    assert "s3cret" not in str(caught.value)
 
 
 # A whole run
