@@ -168,6 +168,8 @@ def test_labels_are_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("running\n\n jumping \n")
     assert read_labels(str(path)) == ("running", "jumping")
+    path.write_text("\ufeffrunning\njumping\n")  # as some editors begin a file
+    assert read_labels(str(path)) == ("running", "jumping")
     path.write_text("running\nrunning\n")
     with pytest.raises(WeightsError, match=r"repeated: \['running'\]"):
         read_labels(str(path))

@@ -72,7 +72,7 @@ def read_labels(path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = Path(cached_copy(path)).read_text(encoding="utf-8").splitlines()
+        lines = Path(cached_copy(path)).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"model.labels: {path} cannot be read: {error}") from error
     names = tuple(line.strip() for line in lines if line.strip())
