@@ -136,7 +136,7 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
         (b"[InternetShortcut]\nURL=http://127.0.0.1:9/x\n", "E_FORMAT_REFUSED"),
         (b"\xff\xd8\xff\xe0" + bytes(50), "still_image"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "still_image"),
-        (b"ID3" + bytes(50), "no_video"),
+        (b"ID3\x03" + bytes(50), "no_video"),
     ],
 )
 def test_what_is_no_video_is_named(tmp_path: Path, content: bytes, code: str) -> None:
