@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from indexer.decode.sampling import MAX_RUN_UP_SECONDS, segment_bounds, split_ranges
 from tests.archives import Archive
-from tests.videos import pattern, write_video
+from tests.videos import index_first, pattern, write_video
 
 SEGMENT_SECONDS = 10
 
@@ -91,17 +91,6 @@ def test_a_file_without_an_index_of_key_frames_is_done_whole(tmp_path: Path) -> 
     archive.add("v.ts", frames=500)
     heard = archive.run(range_seconds=2)
     assert (heard.ended, len(stored(archive))) == ("complete", 20)
-
-
-def index_first(path: Path, to: Path) -> Path:
-    """The same MP4 with its index before its frames, so that a cut leaves the index whole."""
-    with av.open(str(path)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    return to
 
 
 def test_a_long_file_that_ends_too_early_is_done_whole(archive: Archive) -> None:

@@ -13,7 +13,7 @@ import pytest
 from indexer.errors import SourceError, WeightsError
 from indexer.records import Failure
 from tests.archives import Archive
-from tests.videos import write_sound
+from tests.videos import index_first, write_sound
 
 
 @pytest.fixture
@@ -123,6 +123,7 @@ BROKEN = {
     "text.mp4": "E_NOT_MEDIA",
     "tail.ts": "indexed",  # a stream claims no length: what is there is all there is
     "tail.mkv": "W_TRUNCATED",
+    "most.mp4": "W_TRUNCATED",
     "short.mp4": "E_TRUNCATED",
 }
 
@@ -142,9 +143,12 @@ def break_things(archive: Archive) -> None:
     for name, keep in (("tail.ts", 0.7), ("tail.mkv", 0.7)):
         path = archive.add(name, frames=100)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
-    path = archive.add("short.mp4", frames=100, options={"movflags": "faststart"})
-    data = path.read_bytes()
-    path.write_bytes(data[: data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 5])
+    plain = archive.add("plain.mp4", frames=100)
+    for name, keep in (("most.mp4", 0.7), ("short.mp4", 0.2)):
+        data = index_first(plain, videos / name).read_bytes()
+        first = data.find(b"mdat")
+        (videos / name).write_bytes(data[: first + int((len(data) - first) * keep)])
+    plain.unlink()
 
 
 def endings(archive: Archive) -> dict[str, str]:
@@ -163,7 +167,7 @@ def test_bad_files_cost_themselves_only(archive: Archive) -> None:
     listed = {Path(o.video.uri).name: o.code for o in heard.outcomes if isinstance(o, Failure)}
     assert listed == {name: code for name, code in BROKEN.items() if code.startswith("E_")}
     counts = heard.videos
-    assert counts == {"found": 14, "indexed": 5, "unchanged": 0, "failed": 6, "skipped": 3, "gone": 0, "left": 0}
+    assert counts == {"found": 15, "indexed": 6, "unchanged": 0, "failed": 6, "skipped": 3, "gone": 0, "left": 0}
     assert {name: code for name, code in endings(archive).items() if name in BROKEN} == {
         name: code for name, code in BROKEN.items() if name != "fifo.mp4"
     }

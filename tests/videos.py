@@ -73,6 +73,17 @@ def write_video(
     return path
 
 
+def index_first(path: Path, to: Path) -> Path:
+    """The same MP4 with its index before its frames, so that a cut leaves the index whole."""
+    with av.open(str(path)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return to
+
+
 def write_sound(path: Path, *, seconds: float = 1.0) -> Path:
     """An MP4 with nothing but sound."""
     with av.open(str(path), "w") as container:

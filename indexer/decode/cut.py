@@ -22,8 +22,9 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from indexer.decode.containers import open_container
 from indexer.decode.encode import AUDIO_LAG_SECONDS, BACK_SECONDS, audible, encode, seek
-from indexer.decode.probe import OpenVideo, open_container, open_video
+from indexer.decode.probe import OpenVideo, open_video
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS
 from indexer.errors import ConfigError, Corrupt, OutputError
 

@@ -13,7 +13,8 @@ from av.sidedata.sidedata import Type
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace
 
-from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.containers import open_container
+from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS
 from indexer.decode.readers.pyav import FrameClock
 from indexer.errors import Corrupt
@@ -51,7 +52,9 @@ def encode(
         if back_seconds is not None:
             seek(source, opened, start_seconds - back_seconds)
         pictures = _Pictures(opened, out, sample, start_seconds, end_seconds, height)
-        sounds = {s.index: _Sound(opened, out, s, start_seconds, end_seconds) for s in audible(source)}
+        # Where the clock of the pictures begins anew, so does that of the sound, and the filters of sound do not know.
+        heard = [] if opened.clock == "joined" else audible(source)
+        sounds = {stream.index: _Sound(opened, out, stream, start_seconds, end_seconds) for stream in heard}
         tracks: dict[int, _Pictures | _Sound] = {opened.stream.index: pictures, **sounds}
         latest = end_seconds + opened.origin_seconds + AUDIO_LAG_SECONDS
         for packet in source.demux([source.streams[index] for index in tracks]):

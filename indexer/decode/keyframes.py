@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import av.error
 
-from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.containers import open_container
+from indexer.decode.probe import OpenVideo
 from indexer.records import ClipSpan
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""Open a container and read what it says, without decoding: which stream, how long, how big, how its times are to be read.
-
-Only local regular files are opened, and only containers and protocols of the lists below, whatever a file claims to be.
-"""
+"""Open a video and read what its container says, without decoding: which stream, how long, how big, how to read its times."""
 
 from __future__ import annotations
 
@@ -11,40 +8,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 import av
-import av.error
-import av.logging
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from indexer.decode.sniff import SNIFF_BYTES, is_encrypted_mp4, mp4_boxes, refuse_foreign
-from indexer.errors import (
-    AccessDenied,
-    Corrupt,
-    EmptyFile,
-    Encrypted,
-    FormatRefused,
-    NotMedia,
-    TooBig,
-    Truncated,
-    VideoError,
-    VideoSkip,
-)
+from indexer.decode.containers import cut_short, open_container, why_undecodable
+from indexer.decode.packets import PacketScan, is_joined, scan_packets
+from indexer.decode.sniff import SNIFF_BYTES, refuse_foreign
+from indexer.errors import AccessDenied, Corrupt, EmptyFile, TooBig, Truncated, VideoSkip
 from indexer.records import MediaInfo
 from indexer.storage.fetch import LocalFile, VideoFile
 
-# What a decoder has to say about a damaged file ends in our codes; its own lines would tear the progress display.
-av.logging.set_level(av.logging.PANIC)
-
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mxf,dv,h264,hevc,gif,ivf,obu,nut,y4m"
-)
-PROTOCOLS = "file"
 MIN_SIDE_PIXELS = 16
 _ATTACHED_PICTURE = 0x400
 _DEFAULT_FPS = 25.0
 
-Clock = Literal["pts", "decode_order", "counted"]
-"""Where the times of frames come from: their pts; the packets' dts in order (AVI stores no pts); counted at the frame rate."""
+Clock = Literal["pts", "joined", "decode_order", "counted"]
+"""Where the times of frames come from: their pts; their pts, going on where they jump back (see `packets`); the packets' dts
+in order (AVI stores no pts); counted at the frame rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +60,13 @@ def open_video(source: str | VideoFile, *, max_pixels: int) -> OpenVideo:
     """
     file = LocalFile(source) if isinstance(source, str) else source
     _check_file(file)
-    container = open_container(file)
+    container = open_container(file, max_pixels=max_pixels)
     try:
-        stream, warnings = _best_stream(container)
+        stream, warnings = _best_stream(file, container)
         return _describe(file, container, stream, warnings, max_pixels)
     except Exception:  # whatever went wrong, the file must not stay open; the error goes on unchanged
         container.close()
         raise
-
-
-def is_encrypted(file: VideoFile) -> bool:
-    """Whether `file` is an MP4 that declares its video encrypted. Decoders may still make (grey, broken) pictures of it."""
-    with file.open() as stream:
-        return is_encrypted_mp4(stream)
-
-
-def explain_unreadable(file: VideoFile) -> VideoError:
-    """Why no frame comes out of `file`: encrypted, cut, damaged, or no media at all."""
-    with file.open() as stream:
-        boxes = mp4_boxes(stream)
-        kinds = {kind for kind, _, _ in boxes}
-        if "moov" not in kinds and "mdat" in kinds and "moof" not in kinds:
-            return Truncated("the recording was cut: its index (the moov box) is missing, so no frame can be found")
-        if "moov" in kinds and is_encrypted_mp4(stream):
-            return Encrypted("the video stream is encrypted (common encryption)")
-        if "moov" in kinds or "moof" in kinds:
-            return Corrupt("is damaged: the container is there, but no frame can be decoded")
-    return NotMedia("is not a video: no known container format in it")
 
 
 def _check_file(file: VideoFile) -> None:
@@ -127,27 +87,10 @@ def _check_file(file: VideoFile) -> None:
         raise Corrupt(f"cannot be read from its disk: {error.strerror}") from error
 
 
-def open_container(source: str | VideoFile) -> InputContainer:
-    """Open a file with the allow-lists. Raises VideoError with the reason it cannot be opened."""
-    file = LocalFile(source) if isinstance(source, str) else source
-    options = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS}
-    try:
-        # "file:" keeps a name like "a:b.mp4" from being taken for a protocol. The bytes of an object are read through Python:
-        # FFmpeg never sees an address.
-        return av.open(file.open() if file.path is None else "file:" + file.path, mode="r", options=options)
-    except av.error.InvalidDataError:
-        raise explain_unreadable(file) from None
-    except av.error.ArgumentError:
-        raise FormatRefused("is not one of the video containers that are opened") from None
-    except (av.error.FFmpegError, MemoryError) as error:
-        # A damaged header can ask for more memory than there is; that is the file's fault, not the machine's.
-        raise Corrupt(f"cannot be opened: {error}") from error
-
-
-def _best_stream(container: InputContainer) -> tuple[VideoStream, list[str]]:
+def _best_stream(file: VideoFile, container: InputContainer) -> tuple[VideoStream, list[str]]:
     moving = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
     if not moving:
-        raise VideoSkip("no_video")
+        raise cut_short(file) or VideoSkip("no_video")
     best = container.streams.best("video")
     stream = best if isinstance(best, VideoStream) and best in moving else moving[0]
     return stream, ["W_MULTI_VIDEO"] if len(moving) > 1 else []
@@ -160,27 +103,32 @@ def _describe(
     codec = stream.codec_context
     if codec is None:
         raise Corrupt("is damaged: its video stream names no known codec")
-    if codec.width * codec.height > max_pixels:
-        raise TooBig(f"has pictures of {codec.width}x{codec.height}; decode.max_pixels allows {max_pixels:,} pixels")
+    width, height = codec.width, codec.height
+    if not width * height:  # some decoders forget a size that is not allowed
+        with open_container(file, blind=True) as unseen:
+            sides = [(s.codec_context.width, s.codec_context.height) for s in unseen.streams.video if s.index == stream.index]
+            width, height = max(sides, default=(0, 0))
+    if width * height > max_pixels:
+        raise TooBig(f"has pictures of {width}x{height}; decode.max_pixels allows {max_pixels:,} pixels")
     if 0 < min(codec.width, codec.height) < MIN_SIDE_PIXELS:
         raise VideoSkip("too_small")
     average, guessed = _rate(stream.average_rate), _rate(stream.guessed_rate)
     fps = guessed or average or _DEFAULT_FPS
-    clock: Clock = "pts"
-    if container.format.name == "avi":
-        clock = "decode_order"
-    elif stream.start_time is None:
-        clock = "counted"
+    clock, scan = _clock(file, container, stream, fps)
+    if clock in ("joined", "counted"):
         warnings.append("W_TIMESTAMPS")
-    origin = 0.0 if container.start_time is None or clock != "pts" else container.start_time / av.time_base
-    start = 0.0
-    if clock == "pts" and stream.start_time is not None and stream.time_base is not None:
-        start = float(stream.start_time * stream.time_base) - origin
+    first = None if stream.start_time is None or stream.time_base is None else float(stream.start_time * stream.time_base)
+    if scan is not None and scan.start_seconds is not None:
+        first = scan.start_seconds
+    origin, start = 0.0, 0.0
+    if clock in ("pts", "joined") and first is not None:
+        origin = first if container.start_time is None else container.start_time / av.time_base
+        start = first - origin
     sample_aspect = float(stream.sample_aspect_ratio or 1) or 1.0
     # Whether the picture is to be turned is known with the first frame only: `decode_video` corrects the size then.
     info = MediaInfo(
         start_seconds=start,
-        duration_seconds=_duration(file, container, stream, start, clock, fps),
+        duration_seconds=_duration(file, container, stream, start, clock, fps, scan),
         width=round(codec.width * sample_aspect),
         height=codec.height,
         codec=codec.codec.canonical_name,
@@ -195,16 +143,38 @@ def _rate(rate: object) -> float:
     return value if 0 < value <= 1000 else 0.0
 
 
+def _clock(file: VideoFile, container: InputContainer, stream: VideoStream, fps: float) -> tuple[Clock, PacketScan | None]:
+    """How the times of frames are known; and what the packets say, where they had to be asked."""
+    if container.format.name == "avi":
+        return "decode_order", None
+    if stream.start_time is None:  # of a stream without times, and of one that was cut after some frames
+        scan = scan_packets(file, stream.index, fps)
+        return "counted" if scan.start_seconds is None else "pts", scan
+    if is_joined(file, container, stream.index):
+        return "joined", scan_packets(file, stream.index, fps)
+    return "pts", None
+
+
 def _duration(
-    file: VideoFile, container: InputContainer, stream: VideoStream, start_seconds: float, clock: Clock, fps: float
+    file: VideoFile,
+    container: InputContainer,
+    stream: VideoStream,
+    start_seconds: float,
+    clock: Clock,
+    fps: float,
+    scan: PacketScan | None,
 ) -> float:
-    """Seconds from the first frame to the end of the last: by the stream, else the container, else a scan of all packets."""
-    if clock != "counted":
+    """Seconds from the first frame to the end of the last: by the stream, else the container, else its packets.
+
+    Raises VideoError if there is no packet. How much is there of what is claimed, decoding finds out.
+    """
+    claimed = 0.0 if container.duration is None else container.duration / av.time_base
+    if clock in ("pts", "decode_order"):
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
-        if container.duration:
-            return max(container.duration / av.time_base - start_seconds, 1 / fps)
-    # A container of its own: not every format can be wound back.
-    with open_container(file) as scan:
-        packets = sum(1 for packet in scan.demux(scan.streams[stream.index]) if packet.size)
-    return packets / fps
+        if claimed:
+            return max(claimed - start_seconds, 1 / fps)
+    scan = scan or scan_packets(file, stream.index, fps)
+    if not scan.packets:
+        raise Truncated(f"holds no frame of the {claimed:.1f} s that it claims") if claimed else why_undecodable(file)
+    return scan.packets / fps if scan.start_seconds is None else scan.end_seconds - scan.start_seconds

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.decode import sampling
+from indexer.decode.containers import is_encrypted, why_undecodable
 from indexer.decode.keyframes import KeyFrames, read_key_frames
+from indexer.decode.packets import goes_on
 from indexer.decode.preprocess import Sampler
-from indexer.decode.probe import OpenVideo, explain_unreadable, is_encrypted, open_video
+from indexer.decode.probe import OpenVideo, open_video
 from indexer.decode.readers import Reader, can_seek, open_reader
 from indexer.errors import Corrupt, Encrypted, RangeLost, Truncated
 from indexer.records import ClipGeometry, ClipPack, ClipSpan, MediaInfo, SegmentRange, SegmentSpan, Split, Video, VideoEnd
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 FIRST_PACK_CLIPS = 4
 """Of each video: a model that waits gets its first batch without waiting for a whole pack."""
+_TRAILING_SECONDS = 1.0
+"""Frames that follow so long after the stated end are more than a header that rounds."""
 _TRUNCATION_SLACK_SECONDS = 0.5
 """Headers round; an end this much before the stated one is not a cut recording."""
 
@@ -217,22 +221,26 @@ def _judge(
 ) -> tuple[str, ...]:
     """Warning codes of a video, or a range of one, that is good enough to index; else its VideoError."""
     info = opened.info
-    if whole and not kept:
-        reason = explain_unreadable(opened.file)
-        raise reason if reader.end_seconds is None else Corrupt("no picture is shown at any of the sampled times")
+    if whole and not kept and reader.end_seconds is None:
+        raise why_undecodable(opened.file)
     warnings = [*opened.warnings, *reader.warnings]
     if "W_DECODE_ERRORS" in warnings and is_encrypted(opened.file):
         raise Encrypted("the video stream is encrypted (common encryption)")
     coverage = (_end(info, reader) - info.start_seconds) / info.duration_seconds
+    if coverage < settings.min_coverage:
+        raise Truncated(
+            f"ends after {coverage:.0%} of the {info.duration_seconds:.1f} s that it claims; "
+            f"decode.min_coverage asks for {settings.min_coverage:.0%}"
+        )
+    if whole and not kept:
+        raise Corrupt("no picture is shown at any of the sampled times")
     if coverage < 1:
-        if coverage < settings.min_coverage:
-            raise Truncated(
-                f"ends after {coverage:.0%} of the {info.duration_seconds:.1f} s that it claims; "
-                f"decode.min_coverage asks for {settings.min_coverage:.0%}"
-            )
         warnings.append("W_TRUNCATED")
     elif len(kept) < len(spans):
         warnings.append("W_GAP")
+    stated_seconds = opened.origin_seconds + info.start_seconds + info.duration_seconds
+    if whole and opened.clock == "pts" and goes_on(opened.container, opened.stream.index, stated_seconds + _TRAILING_SECONDS):
+        warnings.append("W_TRAILING")
     if info.duration_seconds < settings.geometry.span_seconds:
         warnings.append("W_SHORT")
     return tuple(dict.fromkeys(warnings))

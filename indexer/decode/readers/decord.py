@@ -86,6 +86,8 @@ class DecordReader:
 def _packet_times(video: OpenVideo) -> list[float]:
     """Times of all frames in seconds, in the order they are shown, from the packets alone."""
     base = video.stream.time_base
+    if video.clock == "joined":
+        raise ReaderRefused("its clock begins anew somewhere, which decord takes for frames out of order")
     if video.clock != "pts" or base is None:
         raise ReaderRefused("the container stores no frame times, and decord invents them")
     pts = [packet.pts for packet in video.container.demux(video.stream) if packet.size]

@@ -11,6 +11,7 @@ import av
 import av.error
 
 from indexer.decode.keyframes import KeyFrames
+from indexer.decode.packets import JUMP_SECONDS
 from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
@@ -176,6 +177,7 @@ class FrameClock:
         self.repaired = False
         self._origin = video.origin_seconds
         self._step = 1 / video.guessed_fps
+        self._shift = 0.0
         self._previous: float | None = None
         self._dts: list[float] = []
 
@@ -189,8 +191,11 @@ class FrameClock:
 
     def seconds(self, frame: av.VideoFrame) -> float:
         now: float | None = None
-        if self.mode == "pts" and frame.pts is not None and frame.time_base is not None:
-            now = float(frame.pts * frame.time_base) - self._origin
+        if self.mode in ("pts", "joined") and frame.pts is not None and frame.time_base is not None:
+            now = float(frame.pts * frame.time_base) - self._origin + self._shift
+            if self.mode == "joined" and self._previous is not None and now < self._previous - JUMP_SECONDS:
+                self._shift += self._previous + self._step - now
+                now = self._previous + self._step
         elif self.mode == "decode_order" and self._dts:
             now = heapq.heappop(self._dts)
         if now is None or (self._previous is not None and now <= self._previous):
