@@ -142,6 +142,25 @@ def test_of_an_interlaced_frame_one_field_is_shown() -> None:
     assert abs(float(field.mean()) - 60) < 3
 
 
+def test_a_field_is_shown_also_of_pixel_formats_without_a_short_way() -> None:
+    woven = np.empty((480, 640, 3), np.uint8)
+    woven[0::2], woven[1::2] = 60, 180
+    frame = av.VideoFrame.from_ndarray(woven, format="rgb24")
+    assert set(np.unique(Sampler(R3D).from_frame(_Interlaced(frame)))) == {60}  # type: ignore[arg-type]
+
+
+def test_a_field_is_not_taken_for_a_picture_of_its_height() -> None:
+    """The lines of a field lie twice as far apart: it is cropped as a frame is, and not as a wide picture."""
+    frame, small = (
+        av.VideoFrame.from_ndarray(pattern(5, width=640, height=height), format="rgb24").reformat(format="yuv420p")
+        for height in (480, 240)
+    )
+    sampler = Sampler(MVIT)
+    for stored in (small, _Interlaced(frame), small, frame):
+        as_first = Sampler(MVIT).from_frame(stored)  # type: ignore[arg-type]
+        assert difference(sampler.from_frame(stored), as_first) == 0  # type: ignore[arg-type]
+
+
 class _Frame:
     """A frame that subclasses make a little different."""
 

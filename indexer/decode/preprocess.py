@@ -150,7 +150,7 @@ class Sampler:
         """`aspect`: how much wider than high a stored pixel is shown (sample aspect ratio)."""
         self._geometry = geometry
         self._aspect = aspect
-        self._taps: dict[tuple[int, int, int], _Taps] = {}
+        self._taps: dict[tuple[int, int, int, int], _Taps] = {}
         self._flat: dict[tuple[int, int, int, int, int, int, int], Indices] = {}
 
     def from_frame(self, frame: av.VideoFrame) -> Pixels:
@@ -158,22 +158,24 @@ class Sampler:
         planar = _PLANAR_YUV.get(frame.format.name)
         if planar is None:
             rgb: Pixels = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-            return self.from_rgb(rgb, quarter_turns=quarter_turns(frame))
+            return self.from_rgb(rgb, quarter_turns=quarter_turns(frame), field_step=self._field_step(frame))
         return self._from_planes(frame, *planar)
 
-    def from_rgb(self, picture: Pixels, *, quarter_turns: int = 0) -> Pixels:
-        """A whole RGB picture [H, W, 3] as stored -> the crop, as `weights.transforms()` takes it before normalising."""
-        height, width = picture.shape[:2]
-        taps = self._taps_for(height, width, quarter_turns)
-        flat = self._flat_for(taps, height, width, quarter_turns, stride=width, shift_x=0, shift_y=0)
+    def from_rgb(self, picture: Pixels, *, quarter_turns: int = 0, field_step: int = 1) -> Pixels:
+        """A whole RGB picture [H, W, 3] as stored -> the crop, as `weights.transforms()` takes it before normalising.
+
+        With a `field_step` of 2, of its upper field alone.
+        """
+        height, width = picture.shape[0] // field_step, picture.shape[1]
+        taps = self._taps_for(height, width, quarter_turns, lines=field_step)
+        flat = self._flat_for(taps, height, width, quarter_turns, stride=width, shift_x=0, shift_y=0, field_step=field_step)
         values = picture.reshape(-1, 3).take(flat, axis=0)
         channels = tuple(taps.interpolate(values[:, k]) for k in range(3))
         return taps.upright((channels[0], channels[1], channels[2]))
 
     def _from_planes(self, frame: av.VideoFrame, shift_x: int, shift_y: int, bits: int) -> Pixels:
         turns = quarter_turns(frame)
-        # Of an interlaced frame one field is shown: its lines belong to one moment, the other field's to the next.
-        step = 2 if frame.interlaced_frame and frame.height >= 2 * self._geometry.crop[0] else 1
+        step = self._field_step(frame)
         height, width = frame.height // step, frame.width
         taps = self._taps_for(height, width, turns, lines=step)
         channels = []
@@ -191,8 +193,12 @@ class Sampler:
         blue = luma + channels[1] * m[2, 1] + offset[2]
         return taps.upright((red, green, blue))
 
+    def _field_step(self, frame: av.VideoFrame) -> int:
+        """2 for an interlaced frame, of which one field is shown: its lines belong to one moment, the other's to the next."""
+        return 2 if frame.interlaced_frame and frame.height >= 2 * self._geometry.crop[0] else 1
+
     def _taps_for(self, height: int, width: int, turns: int, lines: int = 1) -> _Taps:
-        key = (height, width, turns)
+        key = (height, width, turns, lines)
         if key not in self._taps:
             self._taps[key] = _Taps(height, width, turns, self._aspect / lines, self._geometry)
         return self._taps[key]
