@@ -3,6 +3,7 @@
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from indexer.decode.readers import open_reader
 from indexer.decode.readers.pyav import PyavReader
 from indexer.errors import ReaderRefused
 from indexer.records import ClipGeometry
-from tests.videos import Picture, number_of, write_video
+from tests.videos import Picture, number_of, pattern, write_video
 
 BACKENDS = ["pyav", "decord"]
 SMALL = ClipGeometry(16, 15, (128, 171), (112, 160))
@@ -152,6 +153,36 @@ def test_a_damaged_middle_costs_its_frames_only(tmp_path: Path) -> None:
     video.close()
     assert [number_of(p) for p in pictures if p is not None] == [0, 97 % 28]
     assert reader.end_seconds is None or reader.end_seconds > 3.9
+
+
+SHOWN_OTHERWISE: dict[str, dict[str, Any]] = {
+    "turned": {"rotation": 90},
+    "wide": {"aspect": Fraction(2)},
+    "upside down": {"rotation": 180},
+    "turned and wide": {"rotation": 90, "aspect": Fraction(2)},
+    "interlaced": {"options": {"x264-params": "interlaced=1"}},
+}
+
+
+@pytest.mark.parametrize("way", SHOWN_OTHERWISE)
+def test_what_is_shown_otherwise_than_stored_is_shown_alike_or_refused(tmp_path: Path, way: str) -> None:
+    def stripes(number: int) -> Picture:
+        picture = pattern(number)
+        picture[1::2, :80] = 250 - picture[1::2, :80]  # what a field alone does not show
+        return picture
+
+    path = write_video(tmp_path / "v.mp4", frames=10, picture=stripes, **SHOWN_OTHERWISE[way])
+    times = [0.0, 0.2]
+    ours = read(path, times)
+    assert all(picture is not None for picture in ours)
+    if way in ("turned and wide", "interlaced"):
+        with pytest.raises(ReaderRefused, match="turned" if way == "turned and wide" else "interlaced"):
+            read(path, times, "decord")
+        return
+    for left, right in zip(ours, read(path, times, "decord"), strict=True):
+        assert left is not None
+        assert right is not None
+        assert np.abs(left.astype(int) - right.astype(int)).mean() <= 3.0
 
 
 @pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the folder of real videos is not here")

@@ -46,8 +46,14 @@ def write_video(
     options: dict[str, str] | None = None,
     colorspace: int | None = None,
     color_range: int | None = None,
+    color_trc: int | None = None,
+    aspect: Fraction | None = None,
+    rotation: float = 0,
 ) -> Path:
-    """Encode `frames` pictures; `pts` (in ticks of 1/1000 s) makes a variable frame rate."""
+    """Encode `frames` pictures; `pts` (in ticks of 1/1000 s) makes a variable frame rate.
+
+    `aspect`: how much wider than high a pixel is; `rotation`: degrees to turn it counterclockwise when it is shown.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     times = None if pts is None else list(pts)
     draw = picture or (lambda number: pattern(number, width=width, height=height))
@@ -56,6 +62,12 @@ def write_video(
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.gop_size = gop
         stream.codec_context.thread_count = 1
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if color_trc is not None:
+            stream.codec_context.color_trc = color_trc
         if colorspace is not None:
             stream.codec_context.colorspace = colorspace
         if color_range is not None:

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
+import av.error
 import numpy as np
 
-from indexer.decode.preprocess import Sampler
+from indexer.decode.containers import open_container
+from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import ReaderRefused
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _AGREEMENT_SECONDS = 0.005
+_FRAMES_LOOKED_AT = 5
 
 
 class DecordReader:
@@ -32,6 +37,7 @@ class DecordReader:
     def __init__(self, video: OpenVideo, sampler: Sampler) -> None:
         import decord
 
+        _check_shown_alike(video)
         self._video = video
         self._sampler = sampler
         self._times = _packet_times(video)
@@ -86,14 +92,24 @@ class DecordReader:
 def _packet_times(video: OpenVideo) -> list[float]:
     """Times of all frames in seconds, in the order they are shown, from the packets alone."""
     base = video.stream.time_base
-    if video.clock == "joined":
-        raise ReaderRefused("its clock begins anew somewhere, which decord takes for frames out of order")
     if video.clock != "pts" or base is None:
         raise ReaderRefused("the container stores no frame times, and decord invents them")
     pts = [packet.pts for packet in video.container.demux(video.stream) if packet.size]
     if not pts or any(value is None for value in pts) or len(set(pts)) != len(pts):
         raise ReaderRefused("the frame times of this file are missing or repeat themselves")
     return sorted(float(value * base) - video.origin_seconds for value in pts if value is not None)
+
+
+def _check_shown_alike(video: OpenVideo) -> None:
+    """Refuse what decord turns into other pictures than we do. By the first frames: what they are, the others mostly are."""
+    if video.clock == "joined":
+        raise ReaderRefused("its clock begins anew somewhere, which decord takes for frames out of order")
+    with open_container(video.path) as source, suppress(av.error.FFmpegError):
+        for frame in islice(source.decode(source.streams[video.stream.index]), _FRAMES_LOOKED_AT):
+            if frame.interlaced_frame:
+                raise ReaderRefused("it is interlaced, and decord shows the lines of two moments at once")
+            if video.aspect != 1 and quarter_turns(frame) % 2:
+                raise ReaderRefused("its pixels are not square and its pictures turned, which decord turns before we know")
 
 
 def _check_agreement(reader: decord.VideoReader, times: list[float]) -> None:
