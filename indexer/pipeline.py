@@ -233,7 +233,9 @@ class _Work:
             if outcome.video.uri not in dropped:
                 self._tally.add(outcome)
                 self._reporter.outcome(outcome)
-            self._staging.sweep(outcome.video)
+        for outcome in outcomes:
+            if problem := self._staging.sweep(outcome.video):
+                self._reporter.warn(problem)
 
 
 def _warn_of_lost_catalog(job: Job, engine: Engine, reporter: Reporter) -> None:

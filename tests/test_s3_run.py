@@ -11,11 +11,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from indexer.config import Model
+from indexer.catalog.connect import open_catalog
+from indexer.catalog.lease import acquire
+from indexer.config import Model, load_job
 from indexer.errors import CredentialsError, WeightsError
 from indexer.infer.weights import read_labels, resolve_weights, weights_identity
 from indexer.records import IndexedVideo
 from indexer.storage import open_storage
+from indexer.upkeep.sweep import sweep
 from tests.archives import Archive
 from tests.s3 import Cut, Fault, Request, Reset, S3Place, Status
 
@@ -101,6 +104,24 @@ def test_one_key_that_may_not_be_read_costs_one_video(s3: S3Place, archive: Arch
     s3.proxy.reset()
     assert archive.run(retry_failed=True).ended == "complete"
     assert results(archive) == results(local)
+
+
+def test_a_run_needs_no_right_to_delete(s3: S3Place, archive: Archive, local: Archive) -> None:
+    s3.proxy.plan = lambda request: Status(403, "AccessDenied") if request.method == "DELETE" else None
+    heard = archive.run(range_seconds=1)
+    assert (heard.ended, heard.videos["indexed"], len(heard.outcomes)) == ("complete", 3, 3)
+    assert results(archive) == results(local)
+    [warning] = heard.warnings
+    assert warning.startswith("finished ranges of long videos stay in staging/ until `indexer gc` deletes them: s3://bucket-")
+    storage = open_storage(f"{s3.uri}/index")
+    assert len(list(storage.list_files("staging/"))) == 3  # one of the two ranges of each
+    s3.proxy.reset()
+    engine = open_catalog(str(load_job(archive.job_path).output.catalog), create=False)
+    assert engine is not None
+    with acquire(engine, "test") as lease:
+        swept = sweep(engine, lease.token, storage, grace_seconds=0.0, dry_run=False, force=False)
+    engine.dispose()
+    assert [one.kind for one in swept] == ["staged"] * 3
 
 
 def test_credentials_that_end_during_a_run_are_nobodys_fault(s3: S3Place, archive: Archive, local: Archive) -> None:

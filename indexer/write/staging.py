@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
+from indexer.errors import OutputError
 from indexer.records import IndexedRange, Recipe, Video
 from indexer.storage import Storage
 from indexer.write.parquet import write_table
@@ -35,6 +36,7 @@ class Staging:
         self._recipe = recipe
         self._run_id = run_id
         self._touched: set[Video] = set()
+        self._warned = False
 
     def load(self, video: Video) -> Iterator[IndexedRange]:
         """What earlier runs have finished of exactly these bytes. A file that is damaged is as good as none."""
@@ -59,12 +61,21 @@ class Staging:
             name = f"{self._prefix(indexed.video)}{first}-{stop}-{uuid.uuid4().hex[:8]}.parquet"
             write_table(to_table([indexed], recipe=self._recipe, run_id=self._run_id), self._storage, name)
 
-    def sweep(self, video: Video) -> None:
-        """The video has its outcome: what was kept of it is of no more use."""
-        if video in self._touched:
-            self._touched.remove(video)
+    def sweep(self, video: Video) -> str:
+        """The video has its outcome: what was kept of it is of no more use.
+
+        Nor is it in anybody's way: a run goes on where it may not be deleted. Gives a sentence about that once, else nothing.
+        """
+        if video not in self._touched:
+            return ""
+        self._touched.remove(video)
+        try:
             for stored in list(self._storage.list_files(self._prefix(video))):
                 self._storage.delete(stored.name)
+        except OutputError as error:
+            said, self._warned = self._warned, True
+            return "" if said else f"finished ranges of long videos stay in {FOLDER} until `indexer gc` deletes them: {error}"
+        return ""
 
     def _prefix(self, video: Video) -> str:
         identity = "\n".join((self._recipe.digest, video.uri, video.fingerprint))
