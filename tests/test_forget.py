@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from indexer.catalog.commit import claim, start_run
+from indexer.catalog.commit import claim, commit, start_run
 from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.lease import acquire
 from indexer.catalog.parts import list_parts
 from indexer.config import load_job
-from indexer.errors import ConfigError, OutputError, RunHeld
+from indexer.errors import ConfigError, LeaseLost, OutputError, RunHeld
 from indexer.records import IndexedRange, Video
 from indexer.search.shards import LivePart, Shards, shards_folder
 from indexer.storage import open_storage
 from indexer.storage.copies import copies_folder, copy_name
 from indexer.upkeep.forget import Forgotten, find_uri, forget
 from indexer.upkeep_view import show_check, show_forget
+from indexer.write.parquet import write_part
 from indexer.write.read import read_footer, read_videos
 from indexer.write.staging import Staging
 from tests.catalogs import LABELS, RECIPES, failed, indexed
@@ -38,7 +39,7 @@ def index(catalog_url: str, tmp_path: Path) -> Iterator[Index]:
     index.close()
 
 
-def forgotten(index: Index, name: str) -> Forgotten:
+def forgotten(index: Index, name: str, progress: Callable[[int, int], None] = lambda *_: None) -> Forgotten:
     with index.lease() as lease:
         shards = Shards(index.storage, Path(index.uri) / "shards")
         return forget(
@@ -48,7 +49,7 @@ def forgotten(index: Index, name: str) -> Forgotten:
             shards,
             Path(index.uri) / "copies",
             f"/archive/{name}",
-            progress=lambda *_: None,
+            progress=progress,
         )
 
 
@@ -146,6 +147,38 @@ def test_it_waits_for_other_jobs(index: Index) -> None:
     with acquire(index.engine, "another"), pytest.raises(RunHeld, match="Another job is at work"):
         forgotten(index, "b")
     assert index.dump() == before
+
+
+def test_who_was_frozen_cannot_bring_it_back(index: Index) -> None:
+    three_runs(index)
+    frozen = acquire(index.engine, "another")
+    run = start_run(index.engine, lease=frozen, recipe=RECIPES["A"], labels=LABELS)
+    claim(index.engine, run, "/archive", [indexed("b", "3").video])
+    index.sql("UPDATE lease SET expires_at = 0")
+    forgotten(index, "b")
+    with pytest.raises(LeaseLost):
+        claim(index.engine, run, "/archive", [indexed("b", "3").video])
+    assert "/archive/b" not in {result["uri"] for result in index.dump()}
+
+
+def test_a_run_that_begins_meanwhile_may_have_found_it_again(index: Index) -> None:
+    three_runs(index)
+
+    def another_job(number: int, _: int) -> None:
+        if number == 0:
+            with acquire(index.engine, "another") as held:
+                run = start_run(index.engine, lease=held, recipe=RECIPES["A"], labels=LABELS)
+                found = indexed("b", "3", ("yoga", 0.2))
+                claim(index.engine, run, "/archive", [found.video])
+                part = write_part([found], index.storage, recipe=RECIPES["A"], run_id=run.run_id, sequence=1, labels=LABELS)
+                commit(index.engine, run, part, [found])
+
+    with pytest.raises(RunHeld, match="may have found the video again"):
+        forgotten(index, "b", another_job)
+    assert ("/archive/b", "aa" * 32, 0, 10_000, "yoga", 2000) in index.rows()
+    forgotten(index, "b")
+    assert in_files(index) == {"a", "c", "d", "e"}
+    assert index.codes() == []
 
 
 def test_an_index_in_a_bucket_forgets_too(s3: S3Place, tmp_path: Path) -> None:

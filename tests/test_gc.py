@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import event
 
-from indexer.catalog.commit import claim, start_run
+from indexer.catalog.commit import claim, commit, start_run
 from indexer.catalog.lease import acquire
 from indexer.catalog.parts import PartRow
-from indexer.errors import ConfigError, OutputError, RunHeld
+from indexer.errors import ConfigError, LeaseLost, OutputError, RunHeld
 from indexer.records import IndexedRange
 from indexer.upkeep.compact import MOST_ROWS, SMALL_ROWS, Compacted, compact, worth_it
 from indexer.upkeep.sweep import Swept, sweep
+from indexer.write.parquet import write_part
 from indexer.write.staging import Staging
 from tests.catalogs import LABELS, RECIPES, indexed, part_states
 from tests.dump import assert_sound, live_rows_of_parts
@@ -127,6 +128,32 @@ def test_a_short_grace_is_refused_while_another_job_is_at_work(index: Index) -> 
         with pytest.raises(RunHeld, match="Another job is at work"):
             swept(index)
         assert swept(index, 3600) == []
+
+
+def test_who_was_frozen_cannot_commit_what_was_swept(index: Index) -> None:
+    three_runs(index)
+    before = index.rows()
+    frozen = acquire(index.engine, "another")
+    run = start_run(index.engine, lease=frozen, recipe=RECIPES["A"], labels=LABELS)
+    late = indexed("late", "1", ("yoga", 0.5))
+    claim(index.engine, run, "/archive", [late.video])
+    part = write_part([late], index.storage, recipe=RECIPES["A"], run_id=run.run_id, sequence=1, labels=LABELS)
+    index.sql("UPDATE lease SET expires_at = 0")
+    assert swept(index) == [("orphan", part.name)]
+    with pytest.raises(LeaseLost):
+        commit(index.engine, run, part, [late])
+    assert index.rows() == before
+
+
+def test_a_host_whose_clock_is_ahead_deletes_nothing_that_is_new(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    three_runs(index)
+    orphan = index.orphan(indexed("z", "1", ("yoga", 0.5)))
+    real = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: real() + 48 * 3600)
+        assert swept(index, 24 * 3600) == []
+    assert swept(index) == [("orphan", orphan)]
+    assert not [name for name in index.files() if "clock" in name]
 
 
 # Compaction

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from indexer.catalog.hits import count_hits
-from indexer.catalog.lease import fenced
+from indexer.catalog.lease import end_free_leases, fenced, others_at_work
 from indexer.catalog.parts import retire_unnamed
 from indexer.catalog.results import change, lock_results, withdraw
-from indexer.catalog.tables import result, video
+from indexer.catalog.tables import result, run, video
+from indexer.errors import RunHeld
 
 _URIS_AT_ONCE = 10_000
 
@@ -29,10 +30,16 @@ def known_uris(connection: Connection) -> Iterator[str]:
 
 
 def hide(engine: Engine, lease_token: int, uri: str) -> None:
-    """Take all rows of the video out of the index, as if it were gone. Its name stays, so that this can be gone on with."""
+    """Take all rows of the video out of the index, as if it were gone. Its name stays, so that this can be gone on with.
+
+    Raises RunHeld if another job is at work.
+    """
     now = time.time()
 
     def work(connection: Connection) -> None:
+        end_free_leases(connection, lease_token)
+        if others_at_work(connection, lease_token):
+            raise RunHeld("Another job is at work on this index, and could have the video in hand. Let it end, or stop it.")
         _overwrite(connection)
         known = lock_results(connection, [uri])
         withdrawn = withdraw(connection, known, now)
@@ -45,9 +52,16 @@ def hide(engine: Engine, lease_token: int, uri: str) -> None:
 
 
 def erase(engine: Engine, lease_token: int, uri: str) -> None:
-    """Forget even its name. It was hidden before."""
+    """Forget even its name. It was hidden before.
+
+    Raises RunHeld if a run has begun since: what it wrote of the video was not looked for.
+    """
 
     def work(connection: Connection) -> None:
+        if connection.execute(select(run.c.id).where(run.c.lease_token > lease_token).limit(1)).first() is not None:
+            raise RunHeld(
+                "Another job has begun meanwhile, and may have found the video again. Let it end, then run this again."
+            )
         _overwrite(connection)
         of_video = select(video.c.id).where(video.c.uri == uri).scalar_subquery()
         connection.execute(delete(result).where(result.c.video_id == of_video))

@@ -4,7 +4,8 @@
 
 A lease is taken over when its process is known to be dead, or when it was not renewed for a minute. Each has a token, and
 later ones have higher tokens. Every transaction of a run makes sure that the token of its lease is still there: whoever was
-taken over, and does not know it yet, cannot change anything. Times are those of the database; clocks of hosts do not matter.
+taken over, and does not know it yet, cannot change anything. `gc`, `forget` and `rebuild` end what they could take over, of
+other jobs, too. Times are those of the database; clocks of hosts do not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, delete, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Connection, Double, Engine, Row, and_, delete, literal_column, select, text, update
 
 from indexer.catalog.connect import transact, writing
 from indexer.catalog.holder import Holder
@@ -118,6 +119,18 @@ def held_tokens(connection: Connection) -> set[int]:
 def others_at_work(connection: Connection, token: int) -> bool:
     """Whether another job than that of this token's lease is at work on the catalog."""
     return bool(held_tokens(connection) - {token})
+
+
+def end_free_leases(connection: Connection, token: int) -> None:
+    """Let no other job go on that was not heard of for a minute. If its process is only frozen, it commits nothing any more.
+
+    In a transaction that writes, before the catalog is asked which files may be deleted.
+    """
+    now = connection.execute(select(_now(connection))).scalar_one()
+    for row in connection.execute(select(lease).where(lease.c.token != token)).all():
+        if _is_free(row, now):  # and is not renewed in this moment
+            unchanged = and_(lease.c.token == row.token, lease.c.expires_at == row.expires_at)
+            connection.execute(delete(lease).where(unchanged))
 
 
 def _take(connection: Connection, *, job: str, holder: Holder, nonce: str) -> int | None:

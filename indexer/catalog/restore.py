@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, insert, text
 
 from indexer.catalog import tables
 from indexer.catalog.hits import Counts, add_hits, count_hits
-from indexer.catalog.lease import Lease, fenced, others_at_work
+from indexer.catalog.lease import Lease, end_free_leases, fenced, others_at_work
 from indexer.catalog.parts import add_part, retire_unnamed
 from indexer.catalog.results import describe_videos, lock_results, store
 from indexer.catalog.runs import claim_rows, make_labels, make_recipe_row
@@ -60,6 +60,7 @@ def restore(
         if connection.dialect.name == "postgresql":
             connection.execute(_PATIENT)
             connection.execute(_KEEP_OTHERS_OUT)
+        end_free_leases(connection, lease.token)
         if others_at_work(connection, lease.token):
             raise RunHeld("Another job is at work on this catalog. Let it end, or stop it.")
         for name in _EMPTIED:

@@ -18,10 +18,9 @@ from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
 from indexer.catalog.forget import erase, hide, is_known, known_uris
-from indexer.catalog.lease import others_at_work
 from indexer.catalog.parts import PartRow, drop_parts, list_parts, live_videos, replace_parts
 from indexer.console import printable
-from indexer.errors import ConfigError, OutputError, RunHeld
+from indexer.errors import ConfigError, OutputError
 from indexer.search.shards import Shards
 from indexer.storage import Storage
 from indexer.storage.copies import delete_copies
@@ -75,15 +74,12 @@ def forget(
 
     Raises RunHeld if another job is at work, and OutputError if a part cannot be read.
     """
-    with reading(engine) as connection:
-        if others_at_work(connection, lease_token):
-            raise RunHeld("Another job is at work on this index, and could have the video in hand. Let it end, or stop it.")
     forgotten = Forgotten(uri)
     hide(engine, lease_token, uri)
+    files = list(_files(storage))  # before the catalog: what is committed meanwhile is known to it
     with reading(engine) as connection:
         known = {part.name: part for part in list_parts(connection)}
     unreadable = []
-    files = list(_files(storage))
     for number, name in enumerate(files):
         progress(number, len(files))
         holds = _holds(storage, name, uri)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
-from indexer.catalog.lease import others_at_work
+from indexer.catalog.lease import end_free_leases, fenced, others_at_work
 from indexer.catalog.lookup import awaited_videos
 from indexer.catalog.parts import drop_parts, list_parts, live_rows
 from indexer.errors import ConfigError, RunHeld
@@ -55,12 +56,15 @@ def sweep(
     Raises ConfigError if most of the parts look so, and RunHeld if the grace is short and another job is at work.
     """
     files = [*storage.list_files(FOLDER), *storage.list_files(staging.FOLDER)]  # before the catalog: see `check`
+    if not dry_run:  # who was frozen, and wakes up later than the catalog was read, must not commit what is deleted
+        fenced(engine, lease_token, lambda connection: end_free_leases(connection, lease_token))
     with reading(engine) as connection:
         parts, alive = list_parts(connection), live_rows(connection)
         if grace_seconds < SHORTEST_GRACE_SECONDS and others_at_work(connection, lease_token):
             raise RunHeld("Another job is at work on this index: what it is writing could be deleted. Give a grace of 1h.")
-    oldest = time.time() - grace_seconds
-    retired = [part for part in parts if part.state == "retired" and (part.retired_at or 0.0) <= oldest]
+    now = time.time()
+    oldest = (now if dry_run or not files else _clock(storage)) - grace_seconds
+    retired = [part for part in parts if part.state == "retired" and (part.retired_at or 0.0) <= now - grace_seconds]
     retired = [part for part in retired if not alive[part.part_id]]  # `check` finds such a state; rows come first
     known = {part.name: part for part in parts}
     aged = [file for file in files if file.modified_at <= oldest]
@@ -81,6 +85,16 @@ def sweep(
             storage.delete(one.name)
         drop_parts(engine, lease_token, [part.part_id for part in retired])
     return found
+
+
+def _clock(storage: Storage) -> float:
+    """Unix seconds by the clock that gives files their times: this host's may be ahead."""
+    name = f"{FOLDER}.clock-{uuid.uuid4().hex[:12]}.tmp"
+    with storage.create(name) as file:
+        file.write(b"to learn what time it is; may be deleted\n")
+    times = [file.modified_at for file in storage.list_files(name)]
+    storage.delete(name)
+    return min(times, default=0.0)
 
 
 def _useless(engine: Engine, storage: Storage, files: Iterable[StoredFile]) -> list[StoredFile]:
