@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event
 
 from indexer.catalog.commit import claim, commit, start_run
@@ -262,6 +264,34 @@ def test_what_is_worth_compacting() -> None:
     full = [part(n, MOST_ROWS) for n in range(1, 6)]
     assert groups(*full, **{f"p{n}": MOST_ROWS // 2 - 1 for n in range(1, 6)}) == [[1, 2], [3, 4], [5]]
     assert groups() == []
+    medium = [part(n, MOST_ROWS // 8 + 1) for n in range(1, 10)]
+    assert groups(*medium) == [[1, 2, 3, 4, 5, 6, 7], [8, 9]]
+    assert groups(*medium[:8]) == [[1, 2, 3, 4, 5, 6, 7]]
+    assert groups(*medium[:7]) == []
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.integers(SMALL_ROWS // 2, SMALL_ROWS), st.integers(1, MOST_ROWS)),
+            st.one_of(st.just(1.0), st.just(1.0), st.floats(0.001, 1)),
+            st.integers(1, 2),
+        ).map(lambda drawn: (drawn[0], max(1, round(drawn[0] * drawn[1])), drawn[2])),
+        max_size=40,
+    )
+)
+def test_after_a_compaction_few_parts_are_small_and_none_is_mostly_dead(drawn: list[tuple[int, int, int]]) -> None:
+    parts = [part(n, rows, recipe_id) for n, (rows, _, recipe_id) in enumerate(drawn)]
+    alive = Counter({n: live for n, (_, live, _) in enumerate(drawn)})
+    for group in worth_it(parts, alive):
+        assert len({one.recipe_id for one in group}) == 1
+        rows = sum(alive[one.part_id] for one in group)
+        assert rows <= MOST_ROWS
+        parts = [*(one for one in parts if one not in group), part(len(alive), rows, group[0].recipe_id)]
+        alive[len(alive)] = rows
+    small = Counter(one.recipe_id for one in parts if alive[one.part_id] < SMALL_ROWS)
+    assert max(small.values(), default=0) < 8
+    assert worth_it(parts, alive) == []
 
 
 # Killed at every step

@@ -23,7 +23,7 @@ MOST_ROWS = 128_000
 """Of a new part: as many as a run holds in memory."""
 SMALL_ROWS = MOST_ROWS // 4
 FEWEST_PARTS = 8
-"""So many small parts are worth one of their sum: a row is written anew a few times, not every night."""
+"""So many small parts of a recipe are worth fewer ones: a row is written anew a few times, not every night."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,24 @@ def worth_it(parts: Sequence[PartRow], alive: Mapping[int, int]) -> list[list[Pa
             candidates[part.recipe_id].append(part)
     groups = []
     for of_recipe in candidates.values():
-        group: list[PartRow] = []
-        for part in of_recipe:
-            if group and sum(alive[one.part_id] for one in group) + alive[part.part_id] > MOST_ROWS:
+        many = sum(alive[part.part_id] < SMALL_ROWS for part in of_recipe) >= FEWEST_PARTS
+        for group in _filled(of_recipe, alive):
+            if any(_half_dead(part, alive) for part in group) or (many and len(group) > 1):
                 groups.append(group)
-                group = []
-            group.append(part)
-        groups.append(group)
-    return [group for group in groups if len(group) >= FEWEST_PARTS or any(_half_dead(part, alive) for part in group)]
+    return groups
+
+
+def _filled(parts: Sequence[PartRow], alive: Mapping[int, int]) -> list[list[PartRow]]:
+    """The parts in groups of MOST_ROWS at most: none but the last has fewer than SMALL_ROWS, as none of the parts has many."""
+    groups: list[list[PartRow]] = []
+    rows = MOST_ROWS
+    for part in parts:
+        if rows + alive[part.part_id] > MOST_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(part)
+        rows += alive[part.part_id]
+    return groups
 
 
 def _half_dead(part: PartRow, alive: Mapping[int, int]) -> bool:
