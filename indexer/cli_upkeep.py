@@ -19,12 +19,13 @@ def check(
     job: JobFile,
     deep: Annotated[bool, typer.Option("--deep", help="Read every part, and compare each row with the catalog.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Let the next run make again what is damaged.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repair also where most of the parts are missing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look whether every result has its part, and rows and counts agree. Exit code 4 if something is wrong."""
     from indexer import upkeep_view
 
-    raise typer.Exit(upkeep_view.show_check(job, deep=deep, repair=repair, as_json=as_json))
+    raise typer.Exit(upkeep_view.show_check(job, deep=deep, repair=repair, force=force, as_json=as_json))
 
 
 @upkeep.command()

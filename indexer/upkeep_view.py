@@ -37,14 +37,14 @@ FOUND_SOMETHING = 4
 _NO_LEASE = 0
 
 
-def show_check(path: Path, *, deep: bool, repair: bool, as_json: bool) -> int:
+def show_check(path: Path, *, deep: bool, repair: bool, force: bool = False, as_json: bool) -> int:
     """`indexer check`. Gives the exit code."""
     job = load_job(path)
     engine = _open(job, path, read_only=not repair)
     storage = open_storage(job.output.uri)
     with _leased(engine, job, changes=repair) as lease_token:
         findings = list(check(engine, storage, deep=deep, progress=_now_and_then("part")))
-        repaired = repair_index(engine, lease_token, findings) if repair else []
+        repaired = repair_index(engine, lease_token, findings, force=force) if repair else []
     faults = [finding for finding in findings if finding.is_fault]
     if as_json:
         documents = [finding.as_document() for finding in findings]

@@ -90,7 +90,7 @@ def repaired(index: Index, uris: list[str]) -> None:
     """Repair, and look at what became of it."""
     before = {result["uri"]: result for result in index.dump()}
     with index.lease() as lease:
-        assert repair(index.engine, lease.token, index.findings()) == uris
+        assert repair(index.engine, lease.token, index.findings(), force=True) == uris
     after = {result["uri"]: result for result in index.dump()}
     for uri, result in after.items():
         if uri in uris:
@@ -121,6 +121,7 @@ def test_a_flipped_byte_among_the_rows_is_found_by_looking_deep(index: Index) ->
         ("UPDATE result SET state = 'failed' WHERE video_id = C", "result_state", ["/archive/c"], True),
         ("UPDATE video SET fingerprint = 'x' WHERE id = C", "result_state", ["/archive/c"], True),
         ("UPDATE hit SET video_id = 77 WHERE video_id = C", "stray_hits", ["/archive/c"], True),
+        ("UPDATE hit SET recipe_id = 7 WHERE video_id = C", "stray_hits", ["/archive/c"], True),
         ("UPDATE label_stat SET n = n + 1 WHERE label_id = 3 AND bucket = 9", "label_counts", [], True),
         ("DELETE FROM label_stat WHERE label_id = 1", "label_counts", [], True),
         ("UPDATE part SET state = 'retired' WHERE id = 2", "part_state", [], True),
@@ -134,11 +135,7 @@ def test_a_catalog_that_was_tampered_with_is_found_and_put_right(
     assert code in [found for found, _ in index.codes()]
     assert (code in [found for found, _ in index.codes(deep=False)]) == shallow
     with index.lease() as lease:
-        assert repair(index.engine, lease.token, index.findings()) == uris
-    if "video_id = 77" in statement:  # nobody knows whose these are
-        index.sql("DELETE FROM hit WHERE video_id = 77")
-        with index.lease() as lease:
-            repair(index.engine, lease.token, index.findings())
+        assert repair(index.engine, lease.token, index.findings(), force=True) == uris
     assert index.codes() == []
     if code != "result_state":
         assert_sound(index.engine)
@@ -178,17 +175,25 @@ def test_an_unknown_part_is_nothing_wrong_until_it_is_a_day_old(index: Index) ->
     os.utime(index.path(name), (time.time() - 90_000,) * 2)
     assert index.codes() == [("orphan", name)]
     with index.lease() as lease:
-        assert repair(index.engine, lease.token, index.findings()) == []
+        assert repair(index.engine, lease.token, index.findings(), force=True) == []
     assert index.codes() == [("orphan", name)]  # to be swept, not repaired
 
 
-def test_an_output_that_is_not_mounted_is_no_reason_to_do_all_again(index: Index) -> None:
-    for name in three_runs(index):
+@pytest.mark.parametrize(("runs", "lost"), [(1, 1), (3, 2), (3, 3)])
+def test_an_output_that_is_not_mounted_is_no_reason_to_do_all_again(index: Index, runs: int, lost: int) -> None:
+    names = [*index.run(indexed("a", "1", ("yoga", 0.9)))] if runs == 1 else three_runs(index)
+    for name in names[:lost]:
         index.path(name).unlink()
     before = index.dump()
-    with index.lease() as lease, pytest.raises(ConfigError, match="None of 3 parts is there"):
-        repair(index.engine, lease.token, index.findings())
+    with (
+        index.lease() as lease,
+        pytest.raises(ConfigError, match=f"^{lost} of {runs} parts are not there: nothing was changed"),
+    ):
+        repair(index.engine, lease.token, index.findings(), force=False)
     assert index.dump() == before
+    with index.lease() as lease:
+        repair(index.engine, lease.token, index.findings(), force=True)
+    assert index.codes() == []
 
 
 def test_an_index_in_a_bucket_is_checked_too(s3: S3Place, tmp_path: Path) -> None:

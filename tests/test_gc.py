@@ -277,6 +277,7 @@ def test_what_is_worth_compacting() -> None:
             st.one_of(st.just(1.0), st.just(1.0), st.floats(0.001, 1)),
             st.integers(1, 2),
         ).map(lambda drawn: (drawn[0], max(1, round(drawn[0] * drawn[1])), drawn[2])),
+        min_size=12,
         max_size=40,
     )
 )

@@ -7,14 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
 
-from sqlalchemy import Connection, Engine, exists, text, update
+from sqlalchemy import Connection, Engine, delete, exists, text, update
 
 from indexer.catalog.audit import OneResult
 from indexer.catalog.hits import count_hits, remove_hits
 from indexer.catalog.lease import fenced
 from indexer.catalog.parts import retire_unnamed
 from indexer.catalog.results import NO_ROWS, change, lock_results
-from indexer.catalog.tables import part, result
+from indexer.catalog.tables import hit, part, result
 
 _RESULTS_AT_ONCE = 2_000
 
@@ -32,11 +32,13 @@ def requeue(engine: Engine, lease_token: int, damaged: Sequence[OneResult]) -> N
 
 
 def recount(engine: Engine, lease_token: int) -> None:
-    """Count all hits anew, and set the states of parts by the results that name them."""
+    """Delete hits of no live result, count all others anew, and set the states of parts by the results that name them."""
 
     def work(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":  # who adds hits counts them last, and waits here
             connection.exec_driver_sql("LOCK TABLE label_stat IN EXCLUSIVE MODE")
+        of_hit = (result.c.video_id == hit.c.video_id) & (result.c.recipe_id == hit.c.recipe_id)
+        connection.execute(delete(hit).where(~exists().where(of_hit, result.c.part_id.is_not(None))))
         connection.exec_driver_sql("DELETE FROM label_stat")
         connection.execute(_COUNT_ANEW)
         named = exists().where(result.c.part_id == part.c.id)

@@ -13,20 +13,20 @@ from indexer.errors import ConfigError, DatabaseError
 from indexer.upkeep.findings import CURES, Finding
 
 
-def repair(engine: Engine, lease_token: int, findings: Sequence[Finding]) -> list[str]:
+def repair(engine: Engine, lease_token: int, findings: Sequence[Finding], *, force: bool) -> list[str]:
     """Take all rows that cannot be relied on out of the index; their results are pending. Gives the uris, in order.
 
-    Raises DatabaseError for a database that is damaged itself, and ConfigError if not one of many parts is there.
+    Raises DatabaseError for a database that is damaged itself, and, without `force`, ConfigError if most parts are not there.
     """
     codes = [finding.code for finding in findings]
     if "database_damaged" in codes:
         raise DatabaseError(f"The catalog itself is damaged: nothing was changed. {CURES['database_damaged']}")
     damaged = sorted({one for finding in findings for one in finding.damaged})
-    missing = [finding for finding in findings if finding.code == "part_missing"]
-    if len(missing) > 1 and len(missing) == _live_parts(engine):
+    missing, live = codes.count("part_missing"), _live_parts(engine)
+    if 2 * missing > live and not force:
         raise ConfigError(
-            f"None of {len(missing)} parts is there: nothing was changed. Is output.uri the right place, and mounted? If all"
-            " parts are really lost, `indexer rebuild JOB --force` makes a catalog of what is there."
+            f"{missing:,} of {live:,} parts are not there: nothing was changed. Is output.uri the right place, and mounted? If"
+            " they are really lost, --force lets the next run make their videos again."
         )
     if any(finding.is_fault for finding in findings):
         requeue(engine, lease_token, damaged)
