@@ -42,7 +42,10 @@ def gc(
     """Delete files that are of no use any more, and make few parts of many small or half dead ones."""
     from indexer import upkeep_view
 
-    upkeep_view.show_gc(job, grace=grace, compacting=not no_compact, dry_run=dry_run, force=force, as_json=as_json)
+    compacting = not no_compact
+    raise typer.Exit(
+        upkeep_view.show_gc(job, grace=grace, compacting=compacting, dry_run=dry_run, force=force, as_json=as_json)
+    )
 
 
 @upkeep.command()

@@ -59,8 +59,8 @@ def show_check(path: Path, *, deep: bool, repair: bool, force: bool = False, as_
     return FOUND_SOMETHING if faults else 0
 
 
-def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: bool, as_json: bool) -> None:
-    """`indexer gc`."""
+def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: bool, as_json: bool) -> int:
+    """`indexer gc`. Gives the exit code."""
     try:
         grace_seconds = duration_seconds(grace, least="0s", most="3650d")
     except ValueError as error:
@@ -77,13 +77,16 @@ def show_gc(path: Path, *, grace: str, compacting: bool, dry_run: bool, force: b
             keep_live_shards(engine, Shards(storage, shards_folder(job.output.uri)))
     if as_json:
         print_json({"dry_run": dry_run, "deleted": [asdict(one) for one in swept], "compacted": asdict(compacted)})
-        return
+        return FOUND_SOMETHING if compacted.unreadable else 0
     for kind in sorted({one.kind for one in swept}):
         sizes = [one.size_bytes for one in swept if one.kind == kind]
         out().print(f"{kind}: {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB")
     if compacted.parts:
         out().print(f"compacted: {compacted.parts:,} parts into {compacted.into:,}, {compacted.rows:,} rows")
+    for sentence in compacted.unreadable:
+        complain(printable(sentence))
     complain("nothing was changed: --dry-run" if dry_run else "done" if swept or compacted.parts else "nothing to do")
+    return FOUND_SOMETHING if compacted.unreadable else 0
 
 
 def show_rebuild(path: Path, *, force: bool, as_json: bool) -> int:

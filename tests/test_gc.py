@@ -22,7 +22,7 @@ from sqlalchemy import event
 from indexer.catalog.commit import claim, commit, start_run
 from indexer.catalog.lease import acquire
 from indexer.catalog.parts import PartRow
-from indexer.errors import ConfigError, LeaseLost, OutputError, RunHeld
+from indexer.errors import ConfigError, LeaseLost, RunHeld
 from indexer.records import IndexedRange
 from indexer.upkeep.compact import MOST_ROWS, SMALL_ROWS, Compacted, compact, worth_it
 from indexer.upkeep.sweep import Swept, sweep
@@ -233,16 +233,26 @@ def test_what_another_job_commits_meanwhile_stays(index: Index) -> None:
     assert part_states(index.engine) == ["retired"] * 9 + ["live"] * 2
 
 
-def test_a_damaged_part_is_not_signed_anew(index: Index) -> None:
-    name = nights(index)[3]
-    path = index.path(name)
-    whole = path.read_bytes()
+def test_a_damaged_part_is_not_signed_anew_and_keeps_no_other_from_it(index: Index) -> None:
+    names = nights(index)
+    damaged, missing = names[3], names[5]
+    path, gone = index.path(damaged), index.path(missing)
+    whole, other = path.read_bytes(), gone.read_bytes()
     vector = np.array([0.5, 0, 1, 0], np.float16).tobytes()
     assert whole.count(vector) == 1
     path.write_bytes(whole.replace(vector, np.array([0.5, 0, 1, 1], np.float16).tobytes()))
-    with pytest.raises(OutputError, match=rf"{name} is damaged: its bytes are not those that were written"):
-        compacted(index)
+    gone.unlink()
+    before = index.rows()
+    done = compacted(index)
+    assert (done.parts, done.into, done.rows) == (7, 1, 15)
+    assert [sentence.split(": ")[0].rpartition("/")[2] for sentence in done.unreadable] == [
+        f"{damaged.rpartition('/')[2]} is damaged",
+        missing.rpartition("/")[2],
+    ]
+    assert "its bytes are not those that were written" in done.unreadable[0]
+    assert index.rows() == before
     path.write_bytes(whole)
+    gone.write_bytes(other)
 
 
 def part(part_id: int, rows: int, recipe_id: int = 1) -> PartRow:

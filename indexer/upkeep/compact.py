@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
 from indexer.catalog.parts import PartRow, list_parts, live_rows, live_videos, replace_parts
+from indexer.errors import OutputError
 from indexer.storage import Storage
-from indexer.write.rewrite import Copied, rewrite
+from indexer.write.rewrite import Copied, CopiedRows, copy_rows, write_rows
 
 MOST_ROWS = 128_000
 """Of a new part: as many as a run holds in memory."""
@@ -35,26 +36,52 @@ class Compacted:
     into: int
     rows: int
     """That are written anew."""
+    unreadable: tuple[str, ...] = ()
+    """What is wrong with parts that had to stay as they are: a sentence for each."""
 
 
 def compact(
     engine: Engine, lease_token: int, storage: Storage, *, dry_run: bool, progress: Callable[[int, int], None]
 ) -> Compacted:
-    """Replace the parts that are worth it. Raises OutputError; what was replaced before stays so."""
+    """Replace the parts that are worth it, except those that cannot be read.
+
+    Raises OutputError if nothing can be read or written any more; what was replaced before stays so.
+    """
     with reading(engine) as connection:
         parts = [part for part in list_parts(connection) if part.state == "live"]
         alive = live_rows(connection)
     groups = worth_it(parts, alive)
-    for number, group in enumerate(groups if not dry_run else ()):
+    if dry_run:
+        return _sum_of(groups, alive)
+    done: list[list[PartRow]] = []
+    unreadable: list[str] = []
+    for number, group in enumerate(groups):
         progress(number, len(groups))
-        with reading(engine) as connection:
-            uris = {part: [video.uri for video in live_videos(connection, part.part_id)] for part in group}
-        uris = {part: named for part, named in uris.items() if named}  # another job may have taken the last one since
-        if uris:
-            new = rewrite(storage, [Copied(part.name, part.sha256, named) for part, named in uris.items()])
-            replace_parts(engine, lease_token, new, uris)
+        done.append(_replace(engine, lease_token, storage, group, unreadable))
+    return replace(_sum_of(done, alive), unreadable=tuple(unreadable))
+
+
+def _replace(
+    engine: Engine, lease_token: int, storage: Storage, group: Sequence[PartRow], unreadable: list[str]
+) -> list[PartRow]:
+    """Make one part of a group. Gives those that it stands for; of the others, `unreadable` hears."""
+    with reading(engine) as connection:
+        uris = {part: [video.uri for video in live_videos(connection, part.part_id)] for part in group}
+    uris = {part: named for part, named in uris.items() if named}  # another job may have taken the last one since
+    copied: dict[PartRow, CopiedRows] = {}
+    for part, named in uris.items():
+        try:
+            copied[part] = copy_rows(storage, Copied(part.name, part.sha256, named))
+        except OutputError as error:
+            unreadable.append(str(error))
+    if copied:
+        replace_parts(engine, lease_token, write_rows(storage, list(copied.values())), {part: uris[part] for part in copied})
+    return list(copied)
+
+
+def _sum_of(groups: Sequence[Sequence[PartRow]], alive: Mapping[int, int]) -> Compacted:
     replaced = [part for group in groups for part in group]
-    return Compacted(len(replaced), len(groups), sum(alive[part.part_id] for part in replaced))
+    return Compacted(len(replaced), sum(bool(group) for group in groups), sum(alive[part.part_id] for part in replaced))
 
 
 def worth_it(parts: Sequence[PartRow], alive: Mapping[int, int]) -> list[list[PartRow]]:

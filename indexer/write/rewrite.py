@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,25 +28,40 @@ class Copied(NamedTuple):
     uris: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedRows:
+    """What was taken from one part, in memory."""
+
+    footer: Footer
+    pieces: list[tuple[PartVideo, pa.Table]]
+
+
 def rewrite(storage: Storage, chosen: Iterable[Copied]) -> Part:
-    """Write one new part of rows of others, which are of one recipe and have no chosen uri in common.
+    """Write one new part of rows of others. See `copy_rows` and `write_rows`."""
+    return write_rows(storage, [copy_rows(storage, one) for one in chosen])
+
+
+def copy_rows(storage: Storage, one: Copied) -> CopiedRows:
+    """Take rows from a part. Raises OutputError if it cannot be read, or is damaged."""
+    try:
+        return CopiedRows(*_copy(storage, one))
+    except UNREADABLE as error:
+        raise OutputError(
+            f"{storage.uri}/{one.name} is damaged: {error}. `indexer check JOB --deep --repair` lets the next run make its"
+            " videos again."
+        ) from error
+
+
+def write_rows(storage: Storage, copied: Sequence[CopiedRows]) -> Part:
+    """Write one new part of rows of others, which are of one recipe and have no uri in common.
 
     Every video keeps the run that indexed it. What is held in memory is the rows that are copied, and one part more.
-    Raises OutputError, also if a part cannot be read.
+    Raises OutputError.
     """
-    pieces: list[tuple[PartVideo, pa.Table]] = []
-    for one in chosen:
-        try:
-            footer, found = _copy(storage, one)
-        except UNREADABLE as error:
-            raise OutputError(
-                f"{storage.uri}/{one.name} is damaged: {error}. `indexer check JOB --deep --repair` lets the next run make its"
-                " videos again."
-            ) from error
-        pieces += found
-    pieces.sort(key=lambda piece: piece[0].uri)
+    pieces = sorted((piece for one in copied for piece in one.pieces), key=lambda piece: piece[0].uri)
     videos = tuple(video for video, _ in pieces)
     run_id = max(video.run_id for video in videos)
+    footer = copied[-1].footer
     metadata = Footer(footer.recipe, run_id, footer.labels, videos).as_metadata()
     table = pa.concat_tables(rows for _, rows in pieces).replace_schema_metadata(metadata)
     return write_table(table, storage, part_name(run_id, None))
