@@ -117,7 +117,11 @@ def show_forget(name: str, path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(forgotten))
         return
-    counts = f"parts written anew without it: {forgotten.rewritten:,}; files deleted: {forgotten.deleted:,}"
+    counts = (
+        f"parts written anew without it: {forgotten.rewritten:,}; files deleted: {forgotten.deleted + forgotten.reports:,}"
+    )
+    if forgotten.log_lines:
+        counts += f"; lines taken out of logs: {forgotten.log_lines:,}"
     complain(f"{printable(uri)} is forgotten. {counts}")
     complain("If the file is still in the source, the next run finds it again: delete it there, or name it in source.exclude.")
 

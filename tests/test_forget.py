@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from indexer.catalog.commit import claim, commit, start_run
 from indexer.catalog.connect import open_catalog, reading
@@ -14,7 +16,11 @@ from indexer.catalog.lease import acquire
 from indexer.catalog.parts import list_parts
 from indexer.config import load_job
 from indexer.errors import ConfigError, LeaseLost, OutputError, RunHeld
-from indexer.records import IndexedRange, Video
+from indexer.observe.listeners import Listeners
+from indexer.observe.page import RunPage, forget_in_reports
+from indexer.observe.runlog import forget_in_logs, open_log
+from indexer.records import Failure, IndexedRange, Video
+from indexer.report import Tally
 from indexer.search.shards import LivePart, Shards, shards_folder
 from indexer.storage import open_storage
 from indexer.storage.copies import copies_folder, copy_name
@@ -23,6 +29,7 @@ from indexer.upkeep_view import show_check, show_forget
 from indexer.write.parquet import write_part
 from indexer.write.read import read_footer, read_videos
 from indexer.write.staging import Staging
+from tests.archives import Heard
 from tests.catalogs import LABELS, RECIPES, failed, indexed
 from tests.dump import assert_sound
 from tests.fuses import Burning, Fuse, deaths
@@ -119,6 +126,43 @@ def test_its_name_is_not_left_in_the_bytes_of_the_database(tmp_path: Path) -> No
     index.close()
 
 
+HOSTILE = '/archive/a "<1>" & é\udcff.mp4'
+
+
+def test_its_name_is_not_left_in_logs_and_reports(tmp_path: Path) -> None:
+    document = {"name": "test", "source": {"uri": "/archive"}, "model": {"name": "r3d_18"}, "output": {"uri": str(tmp_path)}}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(document))
+    job = load_job(tmp_path / "job.yaml")
+    heard = Heard()
+    others = Video("/archive/b.mp4", "1", 1, 0.0), Video("/archive/a", "1", 1, 0.0)
+    for run_id, outcomes in (
+        (1, [Failure(Video(HOSTILE, "1", 1, 0.0), "E_ACCESS", "no"), Failure(others[0], "E_ACCESS", "no")]),
+        (2, [Failure(others[0], "E_ACCESS", "no"), Failure(others[1], "E_ACCESS", f"links to {HOSTILE}: no")]),
+        (3, [Failure(others[0], "E_ACCESS", "no")]),
+    ):
+        run_log = open_log(job, heard.warn)
+        assert run_log is not None
+        told = Listeners([RunPage(job, heard.warn), run_log])
+        tally = Tally(run_id=run_id)
+        told.started(tally)
+        for outcome in outcomes:
+            tally.add(outcome)
+            told.outcome(outcome)
+        told.finished(tally, "partial")
+        (log,) = (tmp_path / "logs").glob("*Z-*.jsonl")  # of one second
+        log.rename(log.with_name(f"{run_id}.jsonl"))
+    with (tmp_path / "logs/2.jsonl").open("a") as cut:
+        cut.write('{"event": "video_done", "uri": "/archive/a ')
+    assert (forget_in_logs(tmp_path, HOSTILE), forget_in_reports(tmp_path, HOSTILE)) == (3, 2)
+    assert heard.warnings == []
+    told_of = [
+        json.loads(line).get("uri") for n in (1, 2, 3) for line in (tmp_path / f"logs/{n}.jsonl").read_text().splitlines()
+    ]
+    assert told_of == [None, "/archive/b.mp4", None] * 3
+    assert sorted(page.name for page in (tmp_path / "reports").iterdir()) == ["latest.html", "run-3.html"]
+    assert len(list((tmp_path / "logs").iterdir())) == 3
+
+
 def test_a_name_that_is_not_known_gets_the_nearest(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     index.run(indexed("2019/fair.mp4", "1", ("yoga", 0.5)), indexed("2020/snow.mp4", "1", ("yoga", 0.5)))
     assert find_uri(index.engine, "/archive/2019/fair.mp4") == "/archive/2019/fair.mp4"
@@ -139,6 +183,25 @@ def test_a_part_that_cannot_be_read_may_hold_it(index: Index) -> None:
     index.path(third).unlink()
     forgotten(index, "b")
     assert in_files(index) == {"a", "c"}
+
+
+def test_what_cannot_be_deleted_is_said_and_done_again(index: Index) -> None:
+    three_runs(index)
+    copy = index.path("copies") / copy_name(Video("/archive/b", "1", 1, 0.0), 0, 5000)
+    copy.mkdir(parents=True)
+    with pytest.raises(OutputError, match=rf"{copy.name}: Is a directory. Delete it"):
+        forgotten(index, "b")
+    copy.rmdir()
+    page = index.path("reports/run-1.html")
+    page.parent.mkdir()
+    page.symlink_to("nowhere")
+    log = index.path("logs/1.jsonl")
+    log.mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"logs/1.jsonl: Is a directory. It names /archive/b, or may"):
+        forgotten(index, "b")
+    log.rmdir()
+    forgotten(index, "b")
+    assert in_files(index) == {"a", "c", "d", "e"}
 
 
 def test_it_waits_for_other_jobs(index: Index) -> None:
@@ -249,9 +312,14 @@ def test_the_command_forgets_and_says_what_it_cannot(
         file.write_bytes(b"a part of it")
     with pytest.raises(ConfigError, match="Did you mean"):
         show_forget("vidoes/b.mp4", job, as_json=False)
+    log, report = (tmp_path / "output" / name for name in ("logs/1.jsonl", "reports/latest.html"))
+    for path in (log, report):
+        path.parent.mkdir()
+        path.write_text(f'{{"uri": "{uri}"}}\n')
     show_forget("videos/b.mp4", job, as_json=False)
+    assert (log.read_text(), report.exists()) == ("", False)
     first, second = capsys.readouterr().err.splitlines()
-    assert first == f"{uri} is forgotten. parts written anew without it: 1; files deleted: 0"
+    assert first == f"{uri} is forgotten. parts written anew without it: 1; files deleted: 1; lines taken out of logs: 1"
     assert "the next run finds it again" in second
     assert not shard.exists()
     assert (kept.exists(), copy.exists()) == (True, False)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 
 from indexer.config import Job
 from indexer.errors import VIDEO_ERRORS
@@ -23,6 +24,7 @@ from indexer.observe.listeners import Silent
 from indexer.records import Failure, IndexedVideo, Outcome
 from indexer.report import Tally
 
+FOLDER = "reports"
 REPORTS_KEPT = 30
 ROWS = 10
 """Of each table of labels and of videos."""
@@ -77,7 +79,7 @@ class RunPage(Silent):
     def _write(self, tally: Tally, outcome: str, message: str) -> None:
         if not self._did_something:
             return
-        folder = Path(self._job.output.uri) / "reports"
+        folder = Path(self._job.output.uri) / FOLDER
         page = _TEMPLATES.get_template("run.html").render(
             job=self._job,
             event=tally.as_event(outcome),
@@ -99,6 +101,15 @@ class RunPage(Silent):
                 old.unlink(missing_ok=True)
         except OSError as error:
             self._warn(f"{folder}: no report of this run can be written there: {error.strerror}")
+
+
+def forget_in_reports(index: Path, uri: str) -> int:
+    """Delete all reports below this folder that name a video. Gives how many there were. Raises OSError."""
+    named = str(escape(uri)).encode("utf-8", "backslashreplace")
+    pages = [path for path in sorted((index / FOLDER).glob("*")) if path.is_file() and named in path.read_bytes()]
+    for path in pages:
+        path.unlink(missing_ok=True)
+    return len(pages)
 
 
 def _line(points: list[tuple[float, float]]) -> str:

@@ -19,6 +19,7 @@ from indexer.config import Job
 from indexer.report import JsonReporter, Tally
 from indexer.storage.address import is_s3
 
+FOLDER = "logs"
 LOGS_KEPT = 30
 
 
@@ -26,7 +27,7 @@ def open_log(job: Job, warn: Callable[[str], None]) -> RunLog | None:
     """None, and a warning, where none can be written: a run is not worth less without it."""
     if is_s3(job.output.uri):
         return None
-    folder = Path(job.output.uri) / "logs"
+    folder = Path(job.output.uri) / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC)
@@ -37,6 +38,28 @@ def open_log(job: Job, warn: Callable[[str], None]) -> RunLog | None:
         warn(f"{folder}: no log of this run can be kept there: {error.strerror}")
         return None
     return RunLog(file)
+
+
+def forget_in_logs(index: Path, uri: str) -> int:
+    """Take all lines that name a video, or may, out of the logs below this folder. Gives how many. Raises OSError."""
+    forgotten = 0
+    for path in sorted((index / FOLDER).glob("*.jsonl")):
+        lines = path.read_text(encoding="utf-8", errors="backslashreplace").splitlines(keepends=True)
+        kept = [line for line in lines if not _names(line, uri)]
+        if len(kept) < len(lines):
+            new = path.with_name(f".{path.name}.tmp")
+            new.write_text("".join(kept), encoding="utf-8")
+            new.replace(path)
+            forgotten += len(lines) - len(kept)
+    return forgotten
+
+
+def _names(line: str, uri: str) -> bool:
+    try:
+        values = json.loads(line).values()
+    except (ValueError, AttributeError):  # cut off when its run was killed, and perhaps in the middle of this name
+        return True
+    return any(uri in value for value in values if isinstance(value, str))
 
 
 class RunLog(JsonReporter):

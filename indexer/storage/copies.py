@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from indexer.errors import OutputError
 from indexer.records import Video
 
 
@@ -19,10 +20,15 @@ def copy_name(video: Video, start_ms: int, end_ms: int) -> str:
 
 
 def delete_copies(folder: Path, uri: str) -> int:
-    """Delete all copies of a video; how many there were. Raises OSError."""
+    """Delete all copies of a video; how many there were. Raises OutputError."""
     copies = list(folder.glob(f"{_digest(uri)}-*"))
     for copy in copies:
-        copy.unlink(missing_ok=True)
+        try:
+            copy.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{copy}: {error.strerror}. Delete it, or give this user the right to; then run this again."
+            ) from error
     return len(copies)
 
 

@@ -1,7 +1,7 @@
 """`indexer forget`: one video leaves the catalog, all parts and all caches of this machine, and leaves nothing behind.
 
     out of sight -> each part that has rows of it: written anew without, or deleted -> staged ranges -> shards and small copies
-    -> its name
+    -> lines of logs, and reports -> its name
 
 Its name goes last: whoever is killed on the way runs the same command again.
 """
@@ -21,8 +21,11 @@ from indexer.catalog.forget import erase, hide, is_known, known_uris
 from indexer.catalog.parts import PartRow, drop_parts, list_parts, live_videos, replace_parts
 from indexer.console import printable
 from indexer.errors import ConfigError, OutputError
+from indexer.observe.page import forget_in_reports
+from indexer.observe.runlog import forget_in_logs
 from indexer.search.shards import Shards
 from indexer.storage import Storage
+from indexer.storage.address import is_s3
 from indexer.storage.copies import delete_copies
 from indexer.upkeep.shards import keep_live_shards
 from indexer.upkeep.sweep import is_temporary
@@ -45,6 +48,9 @@ class Forgotten:
     """Parts that hold rows of other videos, too."""
     deleted: int = 0
     """Other files with rows of it, or that might have some."""
+    log_lines: int = 0
+    reports: int = 0
+    """Of runs, that named it."""
 
 
 def find_uri(engine: Engine, name: str) -> str:
@@ -72,7 +78,7 @@ def forget(
 ) -> Forgotten:
     """Do all of it; `copies` is the folder of small copies.
 
-    Raises RunHeld if another job is at work, and OutputError if a part cannot be read.
+    Raises RunHeld if another job is at work, and OutputError if something cannot be read or deleted.
     """
     forgotten = Forgotten(uri)
     hide(engine, lease_token, uri)
@@ -94,8 +100,23 @@ def forget(
         )
     keep_live_shards(engine, shards)
     delete_copies(copies, uri)
+    _clean_up_after_runs(storage, uri, forgotten)
     erase(engine, lease_token, uri)
     return forgotten
+
+
+def _clean_up_after_runs(storage: Storage, uri: str, forgotten: Forgotten) -> None:
+    """An index in S3 has no logs and reports."""
+    if is_s3(storage.uri):
+        return
+    try:
+        forgotten.log_lines = forget_in_logs(Path(storage.uri), uri)
+        forgotten.reports = forget_in_reports(Path(storage.uri), uri)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename}: {error.strerror}. It names {uri}, or may: delete it, or give this user the right to; then run"
+            " this again."
+        ) from error
 
 
 def _files(storage: Storage) -> Iterator[str]:
