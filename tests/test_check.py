@@ -22,13 +22,15 @@ from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.config import load_job
 from indexer.errors import ConfigError, RunHeld
+from indexer.records import IndexedRange
 from indexer.upkeep.census import fingerprints
 from indexer.upkeep.findings import CURES
 from indexer.upkeep.repair import repair
 from indexer.upkeep_view import show_check
 from indexer.write.footer import Footer
 from indexer.write.parquet import write_table
-from tests.catalogs import failed, indexed
+from indexer.write.staging import Staging
+from tests.catalogs import RECIPES, failed, indexed
 from tests.dump import assert_sound
 from tests.indexes import Index, three_runs
 from tests.s3 import S3Place
@@ -169,7 +171,7 @@ def test_a_part_without_a_video_that_is_live_in_it_is_named(index: Index) -> Non
 
 def test_an_unknown_part_is_nothing_wrong_until_it_is_a_day_old(index: Index) -> None:
     three_runs(index)
-    name = index.orphan(indexed("z", "1", ("yoga", 0.5)))
+    name = index.orphan(indexed("a", "1", ("yoga", 0.5)))
     (index.path(name).parent / "notes.txt").write_text("of somebody else")
     assert [(finding.code, finding.is_fault) for finding in index.findings()] == [("orphan_new", False)]
     os.utime(index.path(name), (time.time() - 90_000,) * 2)
@@ -177,6 +179,29 @@ def test_an_unknown_part_is_nothing_wrong_until_it_is_a_day_old(index: Index) ->
     with index.lease() as lease:
         assert repair(index.engine, lease.token, index.findings(), force=True) == []
     assert index.codes() == [("orphan", name)]  # to be swept, not repaired
+
+
+def test_no_file_has_a_video_that_the_catalog_does_not_know(index: Index) -> None:
+    first, second, _ = three_runs(index)
+    index.run(gone=["c"])
+    assert index.findings() == []
+    orphan = index.orphan(*[indexed(f"z{n:02}", "1", ("yoga", 0.5)) for n in range(12)])
+    Staging(index.storage, RECIPES["A"], 1).save(IndexedRange((0, 1), indexed("y", "1", ("yoga", 0.1))))
+    (staged,) = [name for name in index.files() if name.startswith("staging/")]
+    index.sql("DELETE FROM result WHERE video_id IN (SELECT id FROM video WHERE uri = '/archive/c')")
+    index.sql("DELETE FROM video WHERE uri = '/archive/c'")  # its rows are dead, and still in the second part
+    said = "it has rows of videos that the catalog does not know: /archive/"
+    ten = ", /archive/".join(f"z{n:02}" for n in range(10))
+    assert [(one.subject, one.message) for one in index.findings() if one.code == "unknown_video"] == [
+        (orphan, f"{said}{ten} and 2 more"),
+        (second, f"{said}c"),
+        (staged, f"{said}y"),
+    ]
+    assert index.codes(deep=False) == []
+    index.path(orphan).write_bytes(b"damaged")
+    index.path(first).write_bytes(b"damaged")
+    codes = [(one.code, one.subject) for one in index.findings() if one.code.startswith("part_")]
+    assert codes == [("part_size", first), ("part_unread", orphan)]
 
 
 @pytest.mark.parametrize(("runs", "lost"), [(1, 1), (3, 2), (3, 3)])
@@ -218,7 +243,8 @@ def test_sums_of_fingerprints_do_not_depend_on_the_order_and_do_on_every_number(
 
 
 def test_every_code_has_a_cure() -> None:
-    source = (Path(__file__).parents[1] / "indexer" / "upkeep" / "check.py").read_text()
+    folder = Path(__file__).parents[1] / "indexer" / "upkeep"
+    source = "".join((folder / name).read_text() for name in ("check.py", "strangers.py"))
     assert all(f'"{code}"' in source for code in CURES)
 
 

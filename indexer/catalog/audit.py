@@ -66,6 +66,15 @@ def uris(connection: Connection, video_ids: list[int]) -> dict[int, str]:
     return found
 
 
+def known_among(connection: Connection, some_uris: list[str]) -> set[str]:
+    """Those of these uris that the catalog knows."""
+    found: set[str] = set()
+    for first in range(0, len(some_uris), 500):
+        some = video.c.uri.in_(some_uris[first : first + 500])
+        found.update(connection.execute(select(video.c.uri).where(some)).scalars())
+    return found
+
+
 def contradictions(connection: Connection) -> list[OneResult]:
     """Results whose columns do not fit together."""
     has_rows, has_bytes = result.c.part_id.is_not(None), result.c.indexed_fingerprint.is_not(None)

@@ -3,6 +3,7 @@
     catalog alone      columns that contradict each other, hits of no live result, label_stat against the hits
     each live part     there, of its size, its footer against the results that name it
       deep             its sha256 and its rows against the hits, one by one
+    all files, deep    no footer names a video that the catalog does not know
 
 All of the catalog is read in one view: a run may be at work meanwhile.
 """
@@ -25,6 +26,8 @@ from indexer.catalog.parts import LiveVideo, PartRow, list_parts, live_videos
 from indexer.storage import Storage, StoredFile
 from indexer.upkeep.census import Census, fingerprints, take_census
 from indexer.upkeep.findings import Finding
+from indexer.upkeep.strangers import strangers
+from indexer.write import staging
 from indexer.write.footer import Footer, PartVideo
 from indexer.write.parquet import FOLDER, is_part_name
 from indexer.write.read import UNREADABLE, read_footer
@@ -58,6 +61,10 @@ def check(engine: Engine, storage: Storage, *, deep: bool, progress: Callable[[i
         if is_part_name(file.name) and file.name not in known:
             code = "orphan" if now - file.modified_at > GRACE_SECONDS else "orphan_new"
             yield Finding(code, file.name, f"the catalog does not know this file of {file.size_bytes:,} bytes")
+    if deep:
+        others = [*files.values(), *storage.list_files(staging.FOLDER)]
+        names = [file.name for file in others if is_part_name(file.name) or staging.is_staged_name(file.name)]
+        yield from strangers(engine, storage, names, told=frozenset(part.name for part in live))
 
 
 def _of_catalog(connection: Connection, census: Census) -> Iterator[Finding]:

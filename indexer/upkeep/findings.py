@@ -21,9 +21,12 @@ CURES = {
     "part_state": "`indexer check JOB --repair` sets it right.",
     "database_damaged": "Copy the file to a sound disk, then `indexer rebuild JOB` makes the catalog new from the parts.",
     "orphan": "`indexer gc JOB` deletes it. If the catalog was lost, or is the wrong one: `indexer rebuild JOB` adopts it.",
+    "unknown_video": "`indexer gc JOB` deletes the file, if no live row is in it; `indexer rebuild JOB` would adopt it.",
     "orphan_new": "Nothing to do: a run may be about to commit it, or was killed; `indexer gc JOB` deletes it after a day.",
+    "part_unread": "Nothing to do: none of its rows is live, and `indexer gc JOB` deletes it in the end.",
 }
-"""Code -> what to do. Of all but the last, an index is to have none."""
+"""Code -> what to do."""
+_NO_FAULTS = ("orphan_new", "part_unread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Finding:
 
     @property
     def is_fault(self) -> bool:
-        return self.code != "orphan_new"
+        return self.code not in _NO_FAULTS
 
     def as_document(self) -> dict[str, Any]:
         return {
