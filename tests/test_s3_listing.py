@@ -285,13 +285,6 @@ def test_an_endpoint_that_never_answered_is_given_up_sooner(s3: S3Place, monkeyp
     assert len(scanned(s3, page_keys=4, connection=connection)) == 2
 
 
-def test_the_buckets_of_others_are_paid_for_if_wanted(s3: S3Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_REQUEST_PAYER", "requester")
-    s3.put("a.mp4")
-    assert scanned(s3, page_keys=4, connection=S3()) == ["a.mp4"]
-    assert {request.headers["x-amz-request-payer"] for request in s3.proxy.requests} == {"requester"}
-
-
 # Manifests
 
 

@@ -65,6 +65,8 @@ _UNREACHABLE = (
     urllib3.exceptions.HTTPError,
 )
 
+_PAYER = "x-amz-request-payer"
+
 PARALLEL_REQUESTS = 32
 """Connections that one process keeps."""
 
@@ -111,11 +113,16 @@ class S3:
             core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             # Other AWS tools read AWS_REGION; boto3 alone wants AWS_DEFAULT_REGION.
             session = boto3.session.Session(botocore_session=core, region_name=os.environ.get("AWS_REGION"))
-            self._client = session.client("s3", config=config)
+            client = session.client("s3", config=config)
+            if client.meta.endpoint_url == f"https://s3.{client.meta.region_name}.amazonaws.com":
+                # Else boto3 makes links to another address than the one where it asks, whose region is not the signed one.
+                client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "virtual"})))
         except _NO_CREDENTIALS as error:
             raise _no_credentials(error) from error
         except (ValueError, exceptions.BotoCoreError) as error:
             raise ConfigError(f"S3 cannot be used: {error}. Correct AWS_ENDPOINT_URL_S3 or ~/.aws/config.") from error
+        self._client = client
+        client.meta.events.register("before-sign.s3", _payer_in_link)
         payer = os.environ.get("AWS_REQUEST_PAYER")
         self._payer = {"RequestPayer": payer} if payer else {}
         self._answered = False
@@ -212,6 +219,13 @@ def _no_credentials(error: Exception) -> CredentialsError:
         f"No AWS credentials: {_one_line(error)}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give"
         " this machine a role."
     )
+
+
+def _payer_in_link(request: Any, signature_version: str, **_: object) -> None:
+    """Who pays must be in the link itself: whoever follows it sends no header that we signed."""
+    if signature_version.endswith("-query") and (payer := request.headers.get(_PAYER)):
+        del request.headers[_PAYER]
+        request.params[_PAYER] = payer
 
 
 def _timestamp(value: Any) -> datetime:
