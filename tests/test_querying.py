@@ -98,11 +98,14 @@ def test_counts_are_of_live_segments(
     assert ["5", "live", "segments"] in printed
 
 
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
 def test_parts_in_s3_are_read_where_they_are(
-    s3: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    variable: str, s3: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive = make_index(tmp_path, uri=f"{s3.uri}/index", catalog="sqlite:///catalog.db")
     show_parts(archive.job_path, output=tmp_path / "live.parquet", force=False, as_json=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.setenv(variable, s3.proxy.url)
     run_python("s3", tmp_path, monkeypatch)
     printed = words(capsys.readouterr().out)
     assert ["arm", "wrestling", "4"] in printed
