@@ -14,12 +14,12 @@ import pytest
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.config import Model, load_job
-from indexer.errors import CredentialsError, WeightsError
+from indexer.errors import WeightsError
 from indexer.infer.weights import read_labels, resolve_weights, weights_identity
 from indexer.records import IndexedVideo
 from indexer.storage import open_storage
 from indexer.upkeep.sweep import sweep
-from tests.archives import Archive
+from tests.archives import Archive, last_event
 from tests.s3 import Cut, Fault, Request, Reset, S3Place, Status
 
 NAMES = ("a.mp4", "b & c.mkv", "deep/d.mp4")
@@ -125,21 +125,31 @@ def test_a_run_needs_no_right_to_delete(s3: S3Place, archive: Archive, local: Ar
 
 
 def test_credentials_that_end_during_a_run_are_nobodys_fault(s3: S3Place, archive: Archive, local: Archive) -> None:
+    for number in range(5):
+        s3.put(f"masters/{number}.mp4", (local.videos / "a.mp4").read_bytes())
     read: set[str] = set()
 
     def plan(request: Request) -> Fault | None:
         if request.is_body:
             read.add(request.key)
-        return Status(400, "ExpiredToken") if len(read) >= 2 else None
+        return Status(400, "ExpiredToken") if len(read) > 5 else None
+
+    def states() -> dict[str, str]:
+        return {name: result["state"] for name, result in results(archive).items()}
 
     s3.proxy.plan = plan
-    with pytest.raises(CredentialsError, match="S3 does not accept the credentials") as caught:
-        archive.run()
-    assert caught.value.exit_code == 12
-    assert {result["state"] for result in archive.dump()} <= {"pending", "indexed"}
+    ended = archive.command("run", str(archive.write_job(output={"uri": "index"})), "--local", "--json")
+    assert (ended.returncode, last_event(ended)["event"]) == (12, "run_failed")
+    assert "S3 does not accept the credentials: planned ExpiredToken" in last_event(ended)["message"]
+    kept = {name for name, state in states().items() if state == "indexed"}
+    assert 1 <= len(kept) <= 5
+    assert {state for name, state in states().items() if name not in kept} == {"pending"}
+
     s3.proxy.reset()
-    assert archive.run().ended == "complete"
-    assert results(archive) == results(local)
+    heard = archive.run()
+    assert (heard.ended, heard.videos["unchanged"], heard.videos["indexed"]) == ("complete", len(kept), 8 - len(kept))
+    expected = results(local)
+    assert results(archive) == expected | {f"{number}.mp4": expected["a.mp4"] for number in range(5)}
 
 
 def test_a_video_that_leaves_during_a_run_is_gone(s3: S3Place, archive: Archive) -> None:
