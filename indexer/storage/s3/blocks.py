@@ -81,8 +81,8 @@ class Blocks:
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
         """The ranges [start, stop), in bytes, that will be read, each once and in order. Nothing else is fetched ahead."""
-        blocks = {n for start, stop in ranges for n in range(start // BLOCK_BYTES, (stop - 1) // BLOCK_BYTES + 1)}
-        self._expected = sorted(n for n in blocks if n <= self._last)
+        spans = ((start // BLOCK_BYTES, min((stop - 1) // BLOCK_BYTES, self._last)) for start, stop in ranges)
+        self._expected = sorted({number for first, last in spans for number in range(first, last + 1)})
 
     def read(self, start: int, size: int) -> bytes:
         """At most `size` bytes from `start` on, at least one before the end of the object. Raises what went wrong first."""
