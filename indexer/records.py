@@ -85,7 +85,10 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Decoding's word about a long video: it is to be done in these ranges, or, without any, whole after all."""
+    """Decoding's word about a long video: it is to be done in these ranges, or, without any, whole after all.
+
+    The latter also about an object that was replaced while it was read: then `video` is the new one.
+    """
 
     video: Video
     ranges: tuple[SegmentRange, ...]

@@ -11,7 +11,7 @@ import pytest
 from indexer.decode.unit import decode_unit
 from indexer.decode.video import DecodeSettings
 from indexer.errors import CredentialsError
-from indexer.records import ClipGeometry, ClipPack, Failure, Unit, Video, VideoEnd
+from indexer.records import ClipGeometry, ClipPack, Failure, Split, Unit, Video, VideoEnd
 from indexer.storage.scan import stat_fingerprint
 from tests.s3 import S3Place, Status
 from tests.videos import write_video
@@ -82,14 +82,20 @@ def test_credentials_that_end_while_a_video_is_decoded_stop_the_run(s3: S3Place,
         list(decode_unit(Unit((video,)), SETTINGS))
 
 
-def test_an_object_that_is_replaced_while_it_is_decoded_is_a_failure_of_this_run(s3: S3Place, recording: Path) -> None:
+def test_an_object_that_is_replaced_while_it_is_decoded_is_done_once_more(s3: S3Place, recording: Path) -> None:
     video = put(s3, recording.name, recording.read_bytes())
+    contents = iter([b"new", recording.read_bytes(), b"newer"])
 
     def plan(request: object) -> None:
         if len(s3.proxy.requests) == 6:
-            put(s3, recording.name, b"new")
+            put(s3, recording.name, next(contents))
 
     s3.proxy.plan = plan
     *_, last = decode_unit(Unit((video,)), SETTINGS)
+    assert isinstance(last, Split)
+    assert (last.video.fingerprint, last.ranges) == ("3-22af645d1859cb5ca6da0c484f1f37ea", ())
+    video = put(s3, recording.name, next(contents))
+    s3.proxy.requests.clear()
+    *_, last = decode_unit(Unit((video,), may_split=False), SETTINGS)
     assert isinstance(last, Failure)
     assert last.code == "E_CHANGED"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from indexer.catalog.lease import acquire
 from indexer.config import Model, load_job
 from indexer.errors import WeightsError
 from indexer.infer.weights import read_labels, resolve_weights, weights_identity
-from indexer.records import IndexedVideo
 from indexer.storage import open_storage
 from indexer.upkeep.sweep import sweep
 from tests.archives import Archive, last_event
@@ -163,19 +163,55 @@ def test_a_video_that_leaves_during_a_run_is_gone(s3: S3Place, archive: Archive)
     assert results(archive)["a.mp4"]["code"] == "gone"
 
 
-def test_every_video_ends_once_when_one_is_replaced_during_a_run(s3: S3Place, archive: Archive, local: Archive) -> None:
+@pytest.fixture(params=["copied", "by blocks"])
+def read_as(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Small videos, read as large ones are, which are replaced when some of their bytes have been decoded."""
+    if request.param == "by blocks":
+        monkeypatch.setattr("indexer.storage.s3.video.COPY_BYTES", 0)
+        monkeypatch.setattr("indexer.storage.s3.blocks.BLOCK_BYTES", 2048)
+    return str(request.param)
+
+
+def is_read_on(request: Request, read_as: str) -> bool:
+    """Whether a.mp4 is asked for; by blocks: not for its first one."""
+    begins = request.headers.get("range", "bytes=0-").startswith("bytes=0-")
+    return request.is_body and "a.mp4" in request.key and begins == (read_as == "copied")
+
+
+def test_an_object_that_is_replaced_during_a_run_is_indexed_as_it_is_then(
+    s3: S3Place, archive: Archive, local: Archive, read_as: str
+) -> None:
     changes = iter([(local.videos / NAMES[1]).read_bytes()])
 
     def plan(request: Request) -> None:
-        if request.is_body and "a.mp4" in request.key:
+        if is_read_on(request, read_as):
             for content in changes:
                 s3.put("masters/a.mp4", content)
 
     s3.proxy.plan = plan
-    first = archive.run()
-    assert len([outcome for outcome in first.outcomes if isinstance(outcome, IndexedVideo)]) == first.videos["indexed"]
+    assert archive.run().videos["indexed"] == 3
+    assert not list(changes)
+    assert results(archive)["a.mp4"] == results(local)[NAMES[1]]
+    assert archive.run().videos["unchanged"] == 3
+
+
+def test_an_object_that_is_replaced_all_the_time_waits_for_the_next_run(
+    s3: S3Place, archive: Archive, local: Archive, read_as: str
+) -> None:
+    contents = cycle([(local.videos / name).read_bytes() for name in NAMES[1:]])
+
+    def plan(request: Request) -> None:
+        if is_read_on(request, read_as):
+            s3.put("masters/a.mp4", next(contents))
+
+    s3.proxy.plan = plan
+    heard = archive.run()
+    assert (heard.ended, heard.videos["indexed"], heard.videos["failed"]) == ("partial", 2, 1)
+    assert results(archive)["a.mp4"]["code"] == "E_CHANGED"
+    s3.proxy.reset()
+    s3.put("masters/a.mp4", (local.videos / "a.mp4").read_bytes())
     assert archive.run().ended == "complete"
-    assert results(archive)["a.mp4"]["rows"] == results(local)[NAMES[1]]["rows"]
+    assert results(archive) == results(local)
 
 
 # Weights

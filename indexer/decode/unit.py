@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from indexer.decode.video import DecodeSettings, decode_video
 from indexer.errors import Changed, Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
-from indexer.records import ClipPack, Failure, Skipped, Split, Unit, VideoEnd
-from indexer.storage.fetch import video_files
+from indexer.records import ClipPack, Failure, Skipped, Split, Unit, Video, VideoEnd
+from indexer.storage.fetch import Opening, replacement, video_files
 
 LastWord = VideoEnd | Failure | Skipped | Split
 Decoded = ClipPack | LastWord
@@ -20,18 +20,7 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
     """
     for video, opening in video_files(unit.videos):
         try:
-            end: Decoded | None = None
-            with opening as (now, file):
-                if now != video and unit.segments is not None:
-                    raise Changed("was replaced while it was decoded in ranges")
-                for item in decode_video(now, file, settings, unit.segments, may_split=unit.may_split):
-                    if isinstance(item, ClipPack):
-                        yield item
-                    else:
-                        end = item
-            # Only now is it known that the file was the same all the time: until here it could still become a Failure.
-            assert end is not None
-            yield end
+            yield from _decode(video, opening, unit, settings)
         except StopRun:
             raise
         except RangeLost:
@@ -44,3 +33,25 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
             yield Failure(video, OutOfMemory.code, "decoding it took more memory than there is")
         except Exception as error:  # noqa: BLE001  whatever else a broken file provokes costs this file only, and says so
             yield Failure(video, Corrupt.code, f"the decoder failed on it: {type(error).__name__}: {error}")
+
+
+def _decode(video: Video, opening: Opening, unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
+    try:
+        end: Decoded | None = None
+        with opening as (now, file):
+            if now != video and unit.segments is not None:
+                raise Changed("was replaced while it was decoded in ranges")
+            for item in decode_video(now, file, settings, unit.segments, may_split=unit.may_split):
+                if isinstance(item, ClipPack):
+                    yield item
+                else:
+                    end = item
+        # Only now is it known that the file was the same all the time: until here it could still become a Failure.
+        assert end is not None
+        yield end
+    except Changed:
+        # Once: what is done whole after all is not done a third time.
+        again = replacement(video) if unit.may_split or unit.segments is not None else None
+        if again is None:
+            raise
+        yield Split(again, ())

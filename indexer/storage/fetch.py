@@ -109,6 +109,20 @@ def video_files(videos: Sequence[Video]) -> Iterator[tuple[Video, Opening]]:
             yield turn.video, turn
 
 
+def replacement(video: Video) -> Video | None:
+    """What lies now where an object was replaced while it was read; raises what `video_file` raises.
+
+    None for a local file: it may still be being written, so that source.min_age applies, and the next run takes it. An object
+    is there whole or not at all.
+    """
+    if not is_s3(video.uri):
+        return None
+    from indexer.storage.s3.client import connection
+    from indexer.storage.s3.video import look_again
+
+    return look_again(connection(), video)
+
+
 class _Turn(AbstractContextManager[tuple[Video, VideoFile]]):
     """A video that is opened when its turn comes, or ahead of it. `unused` closes what never had its turn."""
 

@@ -84,6 +84,14 @@ def s3_video_file(s3: S3, video: Video, *, wait_seconds: float = WAIT_SECONDS) -
         file.check()
 
 
+def look_again(s3: S3, video: Video) -> Video:
+    """What is at the address of `video` now. Raises what `video_fault` gives."""
+    try:
+        return look_at(s3, version_of(video).address)
+    except S3Fault as fault:
+        raise video_fault(fault) from fault
+
+
 def video_fault(fault: S3Fault) -> IndexerError:
     """What a fault means for the video that is read, or for the whole run."""
     match fault.kind:
@@ -106,8 +114,5 @@ def _open(s3: S3, video: Video, stack: ExitStack, wait_seconds: float) -> tuple[
             return video, S3VideoFile(s3, video, stack, wait_seconds=wait_seconds)
         except Changed:
             stack.close()
-            try:
-                video = look_at(s3, version_of(video).address)
-            except S3Fault as fault:
-                raise video_fault(fault) from fault
+            video = look_again(s3, video)
     raise Changed("is replaced again and again")
