@@ -156,14 +156,14 @@ class SourceFault(RetryLater):
     """The storage did not deliver the bytes of this video, or delivered other ones."""
 
     code = "E_SOURCE"
-    cure = "Check the network and the storage (`aws s3 cp` of this object), then run with --retry-failed."
+    cure = "Three runs try it. If it stays, try `aws s3 cp` of this object, and then a run with --retry-failed."
 
 
 class ScratchFull(RetryLater):
     """There is no room for a copy of this video while it is read."""
 
     code = "E_SCRATCH"
-    cure = "Set INDEXER_SCRATCH to a folder on a larger disk, then run with --retry-failed."
+    cure = "Set INDEXER_SCRATCH to a folder on a larger disk. Three runs try it; then one with --retry-failed."
 
 
 class DecodeTimeout(RetryLater):

@@ -22,16 +22,17 @@ from indexer.catalog.connect import open_catalog
 from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.config import Job
-from indexer.errors import StopRun
+from indexer.errors import SourceFault, StopRun
 from indexer.execute.base import Executor, WorkMeter
 from indexer.figures import GOOD, figures
 from indexer.plan.diff import Plan, check_missing, diff
 from indexer.plan.listing import list_source
 from indexer.plan.units import plan_units
 from indexer.recipe import make_recipe
-from indexer.records import IndexedVideo, Outcome, Recipe, Unit, Video
+from indexer.records import Failure, IndexedVideo, Outcome, Recipe, Unit, Video
 from indexer.report import Reporter, Tally
 from indexer.storage import open_storage
+from indexer.storage.source import check_reachable
 from indexer.write.parquet import FOLDER, write_part
 from indexer.write.staging import Staging
 
@@ -201,6 +202,8 @@ class _Work:
         self._tally.decoded_seconds = meter.video_seconds
 
     def _take(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Failure) and outcome.code == SourceFault.code:
+            check_reachable(outcome.video.uri)  # if nothing can be had any more, no video is to blame
         if not self._finished:
             self._oldest = time.monotonic()
         self._finished.append(outcome)

@@ -56,6 +56,8 @@ class KnownVideo:
     """Of the bytes that this state speaks about."""
     own: bool = True
     """Whether the source that is listed owns it: it may miss it. Other sources' videos only save work."""
+    retry: bool = False
+    """Failed, but for a reason that passes, and not too often yet: to be tried again unasked."""
 
 
 @dataclass(frozen=True, slots=True)

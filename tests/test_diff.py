@@ -116,6 +116,13 @@ def test_failures_are_tried_again_on_request_only() -> None:
     assert buckets(compare(listed, known)) == {"changed": ["c"], "failed": ["a"], "unchanged": 1}
 
 
+def test_what_failed_for_a_passing_reason_is_tried_again_unasked() -> None:
+    known = knowing(a="failed", b="failed", c="failed 0")
+    known["/a/a"] = replace(known["/a/a"], retry=True)
+    known["/a/c"] = replace(known["/a/c"], retry=True)
+    assert buckets(compare([video(name) for name in "abc"], known)) == {"changed": ["c"], "retry": ["a"], "failed": ["b"]}
+
+
 def test_work_is_new_then_changed_then_retry() -> None:
     plan = compare([video("a"), video("b"), video("c")], knowing(a="failed", b="indexed 0"), retry_failed=True)
     assert plan.work == (video("c"), video("b"), video("a"))

@@ -50,6 +50,23 @@ def test_the_state_is_that_under_the_recipe(engine: Engine) -> None:
         assert states(KnownVideos(engine, "/archive", digest), "abcd") == ["pending"] * 4
 
 
+@pytest.mark.parametrize("code", ["E_SOURCE", "E_SCRATCH", "E_CHANGED"])
+def test_what_a_storage_was_to_blame_for_is_tried_by_three_runs(engine: Engine, code: str) -> None:
+    def retried(name: str) -> bool:
+        [before] = looked_up(KnownVideos(engine, "/archive", A), name)
+        assert before is not None
+        assert before.state == "failed"
+        return before.retry
+
+    tries = []
+    for _ in range(3):
+        index(engine, Failure(video("a"), code, "no answer"), failed("b"))
+        tries.append((retried("a"), retried("b")))
+    assert tries == [(True, False), (True, False), (False, False)]
+    index(engine, Failure(video("a", "2"), code, "no answer"))  # other bytes
+    assert retried("a")
+
+
 def test_whatever_is_listed_stands_beside_what_is_known_of_it(engine: Engine) -> None:
     index(engine, failed("a"))
     listed = [Skipped(video("x"), "symlink"), Failure(video("a"), "E_ACCESS", "denied"), video("a")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ import pytest
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.config import Model, load_job
-from indexer.errors import WeightsError
+from indexer.errors import SourceError, WeightsError
 from indexer.infer.weights import read_labels, resolve_weights, weights_identity
 from indexer.storage import open_storage
+from indexer.storage.s3.client import connection
 from indexer.upkeep.sweep import sweep
 from tests.archives import Archive, last_event
 from tests.s3 import Cut, Fault, Request, Reset, S3Place, Status
@@ -150,6 +153,50 @@ def test_credentials_that_end_during_a_run_are_nobodys_fault(s3: S3Place, archiv
     assert (heard.ended, heard.videos["unchanged"], heard.videos["indexed"]) == ("complete", len(kept), 8 - len(kept))
     expected = results(local)
     assert results(archive) == expected | {f"{number}.mp4": expected["a.mp4"] for number in range(5)}
+
+
+@pytest.fixture
+def impatient(s3: S3Place) -> Iterator[None]:
+    """The connection of this process does not wait for a minute."""
+    ours = connection()
+    before, ours.patience = ours.patience, s3.hasty.patience
+    yield
+    ours.patience = before
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_storage_that_stops_answering_ends_the_run_and_no_video_is_blamed(
+    s3: S3Place, archive: Archive, local: Archive
+) -> None:
+    for number in range(5):
+        s3.put(f"masters/{number}.mp4", (local.videos / "a.mp4").read_bytes())
+    read: set[str] = set()
+
+    def plan(request: Request) -> Fault | None:
+        if request.is_body:
+            read.add(request.key)
+        return Status(503, "ServiceUnavailable") if len(read) > 5 else None
+
+    s3.proxy.plan = plan
+    with pytest.raises(SourceError, match=r"does not answer any more: planned .* no video was blamed") as caught:
+        archive.run(output={"uri": "index"})
+    assert caught.value.exit_code == 10
+    states = Counter(result["state"] for result in results(archive).values())
+    assert states.keys() == {"indexed", "pending"}
+    s3.proxy.reset()
+    heard = archive.run()
+    assert (heard.ended, heard.videos["unchanged"]) == ("complete", states["indexed"])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_object_that_could_not_be_had_is_tried_again_by_the_next_run(s3: S3Place, archive: Archive, local: Archive) -> None:
+    s3.proxy.plan = lambda request: Reset() if request.is_body and "a.mp4" in request.key else None
+    heard = archive.run()
+    assert (heard.ended, heard.videos["indexed"], heard.videos["failed"]) == ("partial", 2, 1)
+    assert results(archive)["a.mp4"]["code"] == "E_SOURCE"
+    s3.proxy.reset()
+    assert archive.run().videos["indexed"] == 1
+    assert results(archive) == results(local)
 
 
 def test_a_video_that_leaves_during_a_run_is_gone(s3: S3Place, archive: Archive) -> None:

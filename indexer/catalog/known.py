@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Engine, and_, bindparam, case, func, selec
 from indexer.catalog.connect import reading
 from indexer.catalog.lookup import find_recipe
 from indexer.catalog.tables import result, video
+from indexer.errors import Changed, ScratchFull, SourceFault
 from indexer.records import Failure, KnownVideo, Skipped, Video
 
 Listed = Video | Skipped | Failure
@@ -22,6 +23,11 @@ _IDS_AT_ONCE = 10_000
 
 _PASSING_SKIPS = ("too_new", "gone")
 """Skip reasons that time cures while the bytes stay the same: such a video is to be looked at again."""
+
+_PASSING_FAILURES = (SourceFault.code, ScratchFull.code, Changed.code)
+"""Codes of failures that say something of a moment, and nothing of the video."""
+ATTEMPTS = 3
+"""So many runs try such a video unasked: an object that nobody can have any more must not cost a minute every night."""
 
 _state: ColumnElement[str] = case(
     (and_(result.c.state == "skipped", result.c.code.in_(_PASSING_SKIPS)), "pending"),
@@ -34,6 +40,7 @@ _LOOK_UP = (
         _state.label("state"),
         func.coalesce(result.c.fingerprint, video.c.fingerprint).label("fingerprint"),
         (video.c.source == bindparam("source")).label("own"),
+        and_(result.c.state == "failed", result.c.code.in_(_PASSING_FAILURES), result.c.attempts < ATTEMPTS).label("retry"),
         video.c.gone_at,
     )
     .outerjoin_from(video, result, and_(result.c.video_id == video.c.id, result.c.recipe_id == bindparam("recipe_id")))
@@ -84,7 +91,7 @@ class KnownVideos:
                 if row.id < len(self._missing):
                     self._missing[row.id] = 0
                 if row.gone_at is None and (row.own or row.state == "indexed"):
-                    known[row.uri] = KnownVideo(row.uri, row.state, row.fingerprint, own=bool(row.own))
+                    known[row.uri] = KnownVideo(row.uri, row.state, row.fingerprint, own=bool(row.own), retry=bool(row.retry))
         return known
 
     def _missing_ids(self) -> Iterator[int]:

@@ -100,7 +100,7 @@ def diff(
                 adopted.append(video.uri)
         elif before.state == "skipped":
             known_skips += 1
-        elif retry_failed:
+        elif retry_failed or before.retry:
             retry.append(video)
         else:
             failed.append(video.uri)

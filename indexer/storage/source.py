@@ -17,7 +17,7 @@ from indexer.storage.address import SCHEME, Address, is_s3, parse_s3
 from indexer.storage.fetch import local_file
 from indexer.storage.scan import Listed, examine, local_path, scan_folder
 
-__all__ = ["Listed", "absolute", "below", "copy_of", "examine_each", "kind_of", "scan"]
+__all__ = ["Listed", "absolute", "below", "check_reachable", "copy_of", "examine_each", "kind_of", "scan"]
 
 _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -59,6 +59,15 @@ def examine_each(uris: Iterable[str]) -> Iterator[Listed]:
             yield from look_at_each(connection(), group)
         else:
             yield from map(examine, group)
+
+
+def check_reachable(uri: str) -> None:
+    """Raises SourceError if the storage where the video `uri` lies gives no answer at all, for as long as we are patient."""
+    if is_s3(uri):
+        from indexer.storage.s3.client import connection
+        from indexer.storage.s3.listing import check_answers
+
+        check_answers(connection(), parse_s3(uri))
 
 
 def absolute(folder: str, name: str) -> str:

@@ -52,6 +52,19 @@ def holds_object(s3: S3, address: Address) -> bool:
             raise
 
 
+def check_answers(s3: S3, address: Address) -> None:
+    """Ask for a list of one key beside `address`, which may be refused. Raises SourceError if no answer comes."""
+    folder = address.key.rpartition("/")[0]
+    try:
+        s3.ask("list_objects_v2", address, Bucket=address.bucket, Prefix=folder, MaxKeys=1)
+    except S3Fault as fault:
+        if fault.kind == "unavailable":
+            raise SourceError(
+                f"The storage of the source does not answer any more: {fault}. Run the same command again later: finished"
+                " videos are kept, and no video was blamed."
+            ) from fault
+
+
 def look_at_each(s3: S3, uris: Iterable[str]) -> Iterator[Listed]:
     """What is at each of these addresses, in order. Raises SourceError if S3 cannot say, CredentialsError."""
     with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="s3-look") as pool:
