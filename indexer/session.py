@@ -61,7 +61,10 @@ class StopRequest:
 
 
 def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, deadline: str | None, as_json: bool) -> int:
-    """`indexer run`: gives the exit code. StopRun is told to the user here, so that the last JSON event can say it too."""
+    """`indexer run`: gives the exit code. Whatever ends the run is told here to all who hear it.
+
+    A StopRun becomes its exit code; any other error is a bug, and is raised again for its traceback.
+    """
     out = _own_stdout()
     stop = StopRequest()
     reporter: Reporter = JsonReporter(out) if as_json else ConsoleReporter(str(path), "")
@@ -71,9 +74,9 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
             options = pipeline.Options(limit=limit, retry_failed=retry_failed, deadline=parse_deadline(deadline))
             if not as_json:
                 reporter = ConsoleReporter(str(path), shown_path(job.output.uri))
+            reporter = observed(job, reporter)
             if job.model.weights == "random":
                 reporter.warn("model.weights is random: the labels of this index mean nothing; it is for trials only")
-            reporter = observed(job, reporter)
             outcome = pipeline.run(job, lambda: make_executor(job, local=local), reporter, options, stopped=stop)
     except StopRun as error:
         reporter.failed(str(error), error.exit_code)
@@ -82,6 +85,9 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
         code = 128 + (stop.signal or 0)
         reporter.failed("interrupted before any work began", code)
         return code
+    except Exception as error:
+        reporter.failed(f"a bug: {type(error).__name__}: {error}", 1)
+        raise
     return EXIT_CODES[outcome] if stop.signal is None else 128 + stop.signal
 
 

@@ -160,6 +160,15 @@ def the_last_video_waits() -> None:
     unit.decode_video = decode_video
 
 
+def writing_has_a_bug() -> None:
+    from indexer.write import parquet
+
+    def write_part(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a part of nothing")
+
+    parquet.write_part = write_part
+
+
 def models_rest_soon() -> None:
     from indexer.execute import calls
 
@@ -333,6 +342,7 @@ STANDINS = {
         (leases_are_short, "indexer.catalog.lease"),
         (decoding_takes_a_second, "indexer.decode.unit"),
     ],
+    "writing_has_a_bug": [(writing_has_a_bug, "indexer.write.parquet")],
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],

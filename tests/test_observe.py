@@ -19,6 +19,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from indexer import pipeline
+from indexer.catalog.connect import open_catalog
+from indexer.catalog.lease import acquire
 from indexer.config import Job, load_job
 from indexer.errors import ConfigError, ExecutionError
 from indexer.observe import webhooks
@@ -27,7 +29,7 @@ from indexer.observe.runlog import LOGS_KEPT, open_log
 from indexer.observe.webhooks import Webhooks
 from indexer.records import Outcome
 from indexer.report import Tally
-from tests.archives import Archive, Heard
+from tests.archives import Archive, Customised, Heard
 from tests.synthetic import TextArchive, TextReader
 
 SECRET = "sesame-4711"
@@ -96,6 +98,7 @@ def test_a_run_leaves_its_log_its_metrics_and_tells_the_webhook_and_no_secret_an
     (log,) = (tmp_path / "index" / "logs").iterdir()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     by_event = {line["event"]: line for line in lines}
+    assert "model.weights is random" in log.read_text()
     assert by_event["video_done"]["uri"] == str(archive.videos / "good.mp4")
     assert (by_event["video_failed"]["code"], by_event["video_failed"]["run_id"]) == ("E_NOT_MEDIA", 1)
     assert by_event["run_finished"]["videos"]["indexed"] == 1
@@ -153,6 +156,37 @@ def test_metrics_remember_the_last_success_through_a_failed_run(tmp_path: Path) 
     MetricsFile(settings, pytest.fail).failed("no space", 14)
     after = samples(tmp_path / "m.prom")
     assert (after["indexer_last_success_timestamp_seconds"], after["indexer_run_state failed"]) == (good, 1)
+
+
+def test_a_bug_is_told_to_all_who_watch_and_keeps_its_traceback(tmp_path: Path, receiver: Receiver) -> None:
+    archive = Customised(tmp_path)
+    archive.add("a.mp4", frames=5)
+    path = archive.write_job(monitor={"metrics": "m.prom", "notify": [receiver.url]})
+    ended = archive.command("run", str(path), "--local", **archive.environment("writing_has_a_bug"))
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("ZeroDivisionError: a part of nothing")
+    assert "Traceback" in ended.stderr
+    (log,) = (tmp_path / "index" / "logs").iterdir()
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["event"], last["message"]) == ("run_failed", "a bug: ZeroDivisionError: a part of nothing")
+    metrics = samples(tmp_path / "m.prom")
+    assert (metrics["indexer_run_state failed"], metrics["indexer_run_state running"]) == (1, 0)
+    assert (metrics["indexer_videos found"], metrics["indexer_videos indexed"]) == (1, 0)
+    assert [(body["event"], body["exit_code"]) for body in receiver.bodies] == [("run_failed", 1)]
+
+
+def test_a_run_that_is_refused_for_another_one_says_nothing_of_the_job(tmp_path: Path, receiver: Receiver) -> None:
+    archive = Archive(tmp_path)
+    path = archive.write_job(monitor={"metrics": "m.prom", "notify": [receiver.url]})
+    settings = load_job(path)
+    engine = open_catalog(settings.output.catalog, create=True)
+    MetricsFile(settings, pytest.fail).started(Tally(run_id=1, found=7))
+    before = (tmp_path / "m.prom").read_text()
+    with acquire(engine, settings.name):
+        assert archive.command("run", str(path), "--local").returncode == 11
+    engine.dispose()
+    assert (tmp_path / "m.prom").read_text() == before
+    assert receiver.bodies == []
 
 
 class ReaderThatBreaks(TextReader):

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.config import Job
+from indexer.errors import RunHeld
 from indexer.figures import GOOD, LAST_SUCCESS, figures
 from indexer.observe.listeners import Silent
 from indexer.report import Tally
@@ -29,9 +30,11 @@ class MetricsFile(Silent):
         self._job = job.name
         self._warn = warn
         self._next = 0.0
+        self._tally: Tally | None = None
         self._last_success = _last_success(self._path, job.name)
 
     def started(self, tally: Tally) -> None:
+        self._tally = tally
         self._write(tally, "running")
 
     def progress(self, tally: Tally) -> None:
@@ -44,7 +47,8 @@ class MetricsFile(Silent):
         self._write(tally, outcome)
 
     def failed(self, message: str, exit_code: int) -> None:
-        self._write(None, "failed")
+        if exit_code != RunHeld.exit_code:  # then the file is the other run's
+            self._write(self._tally, "failed")
 
     def _write(self, tally: Tally | None, outcome: str) -> None:
         self._next = time.monotonic() + EVERY_SECONDS

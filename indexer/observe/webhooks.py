@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from indexer.config import Job
+from indexer.errors import RunHeld
 from indexer.observe.listeners import Silent
 from indexer.report import Tally
 
@@ -52,7 +53,7 @@ class Webhooks(Silent):
         self._wait()
 
     def failed(self, message: str, exit_code: int) -> None:
-        if "failed" in self._wanted:
+        if "failed" in self._wanted and exit_code != RunHeld.exit_code:  # another run is at work: the job is well
             text = f"{self._job}: the run could not go on (exit code {exit_code}): {message}"
             self._tell({"event": "run_failed", "exit_code": exit_code, "message": message, "text": text})
         self._wait()
