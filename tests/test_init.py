@@ -9,8 +9,10 @@ import yaml
 
 from indexer.config import load_job
 from indexer.errors import SourceError
+from indexer.infer.models import find_entry
 from indexer.init.draft import Choices, choose, draft
 from indexer.init.survey import Survey, survey
+from indexer.quantities import duration_seconds
 from tests.archives import Archive
 from tests.s3 import S3Place
 
@@ -42,6 +44,10 @@ def test_a_job_for_a_folder_is_taken_by_plan(tmp_path: Path) -> None:
     job = load_job(job_path)
     assert (job.name, job.source.uri, job.source.include) == ("videos", str(archive.videos), ("**/*.mp4", "**/*.mkv"))
     assert (job.sampling.segment, job.output.uri) == (3.0, str(archive.folder / "index-videos"))
+    facts = json.loads(archive.command("init", "videos", "--json").stdout)
+    assert (facts["videos"], facts["extensions"], facts["others"]) == (3, {".mp4": 2, ".mkv": 1}, {".txt": 1})
+    assert (facts["video_seconds"], facts["unreadable"]) == (3.0, {"E_NOT_MEDIA": 1})
+    assert (facts["choices"]["segment"], facts["job"]) == ("3s", ended.stdout)
     planned = archive.command("plan", str(job_path), "--json")
     assert planned.returncode == 0, planned.stderr
     assert json.loads(planned.stdout)["videos"]["found"] == 3
@@ -92,7 +98,7 @@ def test_a_bucket_that_does_not_take_the_credentials_is_exit_12(tmp_path: Path) 
 
 def test_choices_follow_the_source_and_the_machine() -> None:
     assert chosen(gpu=True).model == "mvit_v2_s"
-    assert chosen(gpu=False).model == "s3d"
+    assert chosen(gpu=False).model == "r3d_18"
     assert chosen(gpu=True).segment == "10s"
     assert chosen(gpu=False).segment == "30s"  # 500 hours
     assert chosen(gpu=False, video_seconds=3600.0).segment == "10s"
@@ -101,10 +107,26 @@ def test_choices_follow_the_source_and_the_machine() -> None:
     assert chosen(gpu=True, most_pixels=40_000_000).max_pixels == "44M"
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("median_seconds", [8.0, 600.0])
+def test_a_clip_of_the_chosen_model_fits_into_the_chosen_segment(gpu: bool, median_seconds: float) -> None:
+    made = chosen(gpu=gpu, median_seconds=median_seconds)
+    entry = find_entry(made.model, "KINETICS400_V1")
+    assert entry.frames / entry.fps <= duration_seconds(made.segment, least="1ms", most="1h")
+
+
+def test_on_a_cpu_the_model_is_the_one_that_was_measured_to_be_quickest() -> None:
+    measured = json.loads((Path(__file__).parents[1] / "benchmarks/results/models.json").read_text())
+    seconds = {name: found["seconds_per_clip"] for name, found in measured.items() if "seconds_per_clip" in str(found)}
+    assert measured["device"] == "CPU"
+    assert chosen(gpu=False).model == min(seconds, key=seconds.__getitem__)
+    assert round(seconds["mvit_v2_s"] / seconds["r3d_18"]) == 4  # as the file says
+
+
 @pytest.mark.parametrize("uri", ['/srv/a b\'s "x" #1: ${HOME}', "s3://bucket/täg%20\\x", "/", "/srv/--", "/srv/x\ny"])
 def test_any_address_comes_back_out_of_the_file(tmp_path: Path, uri: str) -> None:
     facts = Survey(**WIDE | {"uri": uri})
     path = tmp_path / "job.yaml"
     path.write_text(draft(facts, choose(facts, gpu=False)))
     assert load_job(path).source.uri == uri
-    assert yaml.safe_load(path.read_text())["model"] == {"name": "s3d", "weights": "KINETICS400_V1"}
+    assert yaml.safe_load(path.read_text())["model"] == {"name": "r3d_18", "weights": "KINETICS400_V1"}

@@ -50,7 +50,7 @@ def choose(survey: Survey, *, gpu: bool) -> Choices:
     model, why_model = (
         ("mvit_v2_s", "the most accurate of its size")
         if gpu
-        else ("s3d", "no GPU here: this one is quick on a CPU; or mvit_v2_s")
+        else ("r3d_18", "no GPU here: the quickest on a CPU; mvit_v2_s knows more, and takes 4 times as long")
     )
     return Choices(
         name=name,
