@@ -175,6 +175,18 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
+def test_a_systemd_service_may_write_all_that_its_job_writes(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.write_job(monitor={"metrics": "/var/lib/node_exporter/a.prom"}, output={"catalog": "sqlite:////srv/catalogs/a.db"})
+    for name, folder in (("INDEXER_SCRATCH", "/fast"), ("XDG_CACHE_HOME", "~/cached"), ("TORCH_HOME", "/srv/weights")):
+        monkeypatch.setenv(name, folder)
+    service = files(archive, "systemd")["indexer-test.service"]
+    writable = [line.removeprefix("ReadWritePaths=") for line in service.splitlines() if line.startswith("ReadWritePaths=")]
+    assert writable == [
+        f"{archive.folder}/index", "/srv/catalogs", "/var/lib/node_exporter", "/fast", f"{Path.home()}/cached", "/srv/weights",
+        f"{Path.home()}/.ray",
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
 def test_the_crontab_line_runs_the_job_with_a_lock_and_a_log(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "100% of it")

@@ -19,6 +19,8 @@ from indexer.storage.address import is_s3
 # Read by libraries and by us, not through the job file.
 _OURS = re.compile(r"AWS_[A-Z_]+|PG[A-Z]+|INDEXER_[A-Z_]+|RAY_(AUTH_[A-Z_]+|ADDRESS)|TORCH_HOME|XDG_CACHE_HOME")
 
+_FOLDERS = ("INDEXER_SCRATCH", "XDG_CACHE_HOME", "TORCH_HOME")
+
 
 class _Asked(Mapping[str, str]):
     """The environment, which remembers what it was asked for."""
@@ -64,6 +66,7 @@ class Command:
         url = make_url(self.job.output.catalog)
         if url.get_backend_name() == "sqlite" and url.database:
             folders.append(str(Path(url.database).parent))
-        if scratch := os.environ.get("INDEXER_SCRATCH"):
-            folders.append(str(Path(scratch).absolute()))
+        if self.job.monitor.metrics is not None:
+            folders.append(str(Path(self.job.monitor.metrics).parent))
+        folders += [str(Path(os.environ[name]).expanduser().absolute()) for name in _FOLDERS if os.environ.get(name)]
         return [folder for place, folder in enumerate(folders) if folder not in folders[:place]]
