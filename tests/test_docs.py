@@ -53,6 +53,13 @@ def test_every_command_is_one_that_the_program_knows(page: Path) -> None:
             pytest.fail(f"indexer {' '.join(words)}: {error.message}")
 
 
+def test_nobody_is_told_to_install_another_program_of_our_name() -> None:
+    """This one is not published: only its folder, and the packages it can use, may be installed by name."""
+    written = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "indexer").rglob("*.py")]
+    told = {found for path in written for found in re.findall(r"pip install (--upgrade \.|[\w'\[-]+)", path.read_text())}
+    assert told == {"--upgrade .", "opentimelineio", "sentence-transformers", "faiss-cpu", "pandas"}
+
+
 def test_most_pages_show_commands() -> None:
     assert sum(len(list(commands(page))) for page in PAGES) >= 25
 

@@ -18,7 +18,7 @@ from indexer.config import Job
 from indexer.doctor.findings import Finding, failed, ok, warning
 from indexer.execute.resources import check_reachable
 
-INSTALL = "Install the program again: pip install --upgrade indexer."
+INSTALL = "Install the program again: pip install --upgrade . in its folder."
 LEAST_FREE_BYTES = 5 << 30
 RAY_PORTS = {6379: "Ray", 8265: "Ray's dashboard", 10001: "Ray's client server"}
 _LISTENING = "0A"

@@ -58,7 +58,7 @@ def _otio(result: SearchResult) -> str:
         from opentimelineio.opentime import RationalTime, TimeRange
         from opentimelineio.schema import Clip, ExternalReference, Timeline, Track
     except ModuleNotFoundError:
-        raise ConfigError("--export otio needs the package opentimelineio: pip install 'indexer[otio]'") from None
+        raise ConfigError("--export otio needs the package opentimelineio: pip install opentimelineio") from None
 
     track = Track("moments")
     for moment in result.moments:

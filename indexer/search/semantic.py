@@ -58,7 +58,7 @@ class SentenceModel:
             from sentence_transformers import SentenceTransformer  # some seconds
         except ModuleNotFoundError:
             raise ConfigError(
-                "a sentence-embedding model needs the package sentence-transformers: pip install 'indexer[semantic]'"
+                "a sentence-embedding model needs the package sentence-transformers: pip install sentence-transformers"
             ) from None
         try:
             return SentenceTransformer(self._folder, device="cpu", local_files_only=True, trust_remote_code=False)
