@@ -297,3 +297,10 @@ def test_what_is_no_webhook_is_refused_without_being_shown(tmp_path: Path, addre
     ) as error:
         job(tmp_path, notify=[address])
     assert address not in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["größe", "a b", "a\n"])
+def test_a_webhook_with_letters_that_no_address_has_is_refused_without_being_shown(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigError, match=r"monitor\.notify.*such as %C3%BC for ü") as error:
+        job(tmp_path, notify=[f"http://127.0.0.1/{path}"])
+    assert path not in str(error.value)

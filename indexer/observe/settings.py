@@ -13,6 +13,8 @@ from indexer.observe.moments import Moment
 def _address(url: str) -> str:
     if not url.startswith(("https://", "http://")) or "/" not in url.split("://", 1)[1]:
         raise ValueError("is not the address of a webhook; write for example https://hooks.example.com/${HOOK}")
+    if not all("!" <= character <= "~" for character in url):
+        raise ValueError("has a space or a letter that no address has; write its bytes in hexadecimal, such as %C3%BC for ü")
     return url
 
 
