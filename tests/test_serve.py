@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
 
@@ -235,6 +236,19 @@ def test_the_runs_page_says_what_failed_and_what_to_do(site: Site) -> None:
     document = site.get("/api/runs").json()
     assert document["coverage"]["failed"] == 1
     assert [group["count"] for group in document["failures"]] == [1]
+
+
+def test_the_runs_page_says_how_a_passing_failure_is_tried_again(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    (archive.videos / "slow.mp4").write_text("no video")
+    archive.add("a.mp4", frames=5)
+    archive.run()
+    with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE result SET code = 'E_TIMEOUT'")
+    with served(archive) as site:
+        page = site.page("/runs")
+    assert "<p>Raise decode.timeout if the file is only slow, then run with --retry-failed.</p>" in page
+    assert "next run" not in page
 
 
 def test_the_report_of_a_run_is_one_click_away_and_can_do_nothing(tmp_path: Path) -> None:
