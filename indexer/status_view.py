@@ -23,6 +23,7 @@ from indexer.config import Job, load_job
 from indexer.console import clock
 from indexer.errors import ConfigError
 from indexer.index import current_recipe, open_index
+from indexer.observe.reports import has_report, report_name
 from indexer.observe.webhooks import Webhooks
 from indexer.quantities import duration_seconds
 from indexer.report import LINE_EVERY_SECONDS
@@ -97,6 +98,9 @@ def show_status(path: Path, *, watch: bool, max_age: str | None, as_json: bool) 
         print_json(status.document() | ({} if oldest is None else {"max_age_seconds": oldest, "stale": stale}))
     else:
         out().print(status.drawn(path))
+        worked = next((row for row in status.past if row.job == job.name and has_report(row.report)), None)
+        if worked is not None:
+            out().print(Text(f"report of run {worked.run_id}: {job.output.uri}/{report_name(worked.run_id)}"))
     if oldest is None or not stale:
         return 0
     sentence = f"stale: no run of {job.name} has ended well yet; run it: indexer run {path}"

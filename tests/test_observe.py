@@ -17,19 +17,27 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
-from indexer import pipeline
+from indexer import pipeline, status_view
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.config import Job, load_job
 from indexer.errors import ConfigError, ExecutionError
+from indexer.index import current_recipe, index_of
 from indexer.observe import webhooks
 from indexer.observe.metrics import MetricsFile
-from indexer.observe.runlog import LOGS_KEPT, open_log
+from indexer.observe.observed import observed
+from indexer.observe.reports import KEPT
+from indexer.observe.runlog import open_log
 from indexer.observe.webhooks import Webhooks
 from indexer.records import Outcome
 from indexer.report import Tally
+from indexer.serve.app import make_app
+from indexer.serve.archive import Archive as Shown
+from indexer.storage import open_storage
 from tests.archives import Archive, Customised, Heard
+from tests.s3 import S3Place, Status
 from tests.synthetic import TextArchive, TextReader
 
 SECRET = "sesame-4711"
@@ -68,6 +76,13 @@ def job(folder: Path, **monitor: Any) -> Job:
     settings = {"name": "nightly", "source": {"uri": "v"}, "model": {"name": "r3d_18"}, "monitor": monitor}
     path.write_text(yaml.safe_dump(settings))
     return load_job(path)
+
+
+def run_observed(archive: TextArchive) -> Heard:
+    """One run, with all that its job wants told."""
+    heard, settings = Heard(), archive.job("nightly")
+    pipeline.run(settings, TextReader, observed(settings, heard), pipeline.Options(), stopped=lambda: False)
+    return heard
 
 
 def samples(path: Path) -> dict[str, float]:
@@ -136,8 +151,46 @@ def test_only_the_last_logs_are_kept(tmp_path: Path) -> None:
     assert log is not None
     log.close()
     names = sorted(path.name for path in folder.iterdir())
-    assert len(names) == LOGS_KEPT
+    assert len(names) == KEPT
     assert names[0] == "20200101T000011Z-1.jsonl"
+
+
+def test_a_run_into_s3_leaves_its_log_and_its_page_there(
+    tmp_path: Path, s3: S3Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db", f"{s3.uri}/index")
+    archive.put("a.mp4", [("bowling", 0.9)])
+    heard = run_observed(archive)
+    assert heard.warnings == []
+    names = [key.removeprefix("index/") for key in s3.listed()]
+    log, latest, page = (name for name in names if not name.startswith("parts/"))
+    assert (latest, page) == ("reports/latest.html", "reports/run-1.html")
+    storage = open_storage(f"{s3.uri}/index")
+    with storage.open(log) as file:
+        events = [json.loads(line) for line in file.read().splitlines()]
+    assert [(event["event"], event["run_id"]) for event in events] == [
+        ("note", None), ("run_started", 1), ("note", 1), ("video_done", 1), ("run_finished", 1)
+    ]  # fmt: skip
+
+    job, engine = index_of(archive.job_path("nightly"))
+    with TestClient(make_app(Shown(job, engine, current_recipe(job, engine)), names=["testserver"])) as site:
+        assert 'href="/runs/1.html"' in site.get("/runs").text
+        assert "<h1>nightly: run 1, complete</h1>" in site.get("/runs/1.html").text
+        assert site.get("/runs/2.html").status_code == 404
+    engine.dispose()
+    assert status_view.show_status(archive.job_path("nightly"), watch=False, max_age=None, as_json=False) == 0
+    assert capsys.readouterr().out.endswith(f"report of run 1: {s3.uri}/index/reports/run-1.html\n")
+
+
+def test_a_storage_that_takes_no_log_and_no_page_costs_two_warnings(tmp_path: Path, s3: S3Place) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db", f"{s3.uri}/index")
+    archive.put("a.mp4", [("bowling", 0.9)])
+    s3.proxy.plan = lambda request: Status(403, "AccessDenied") if re.search("/(logs|reports)/", request.path) else None
+    heard = run_observed(archive)
+    assert heard.ended == "complete"
+    page, log = heard.warnings
+    assert page.startswith(f"no report of this run can be kept: {s3.uri}/index/reports/run-1.html: ")
+    assert log.startswith(f"no log of this run can be kept: {s3.uri}/index/logs/")
 
 
 def test_a_log_that_cannot_be_kept_is_a_warning(tmp_path: Path) -> None:

@@ -42,4 +42,5 @@ class LongVideo:
             return Failure(self._video, Corrupt.code, "no picture is shown at any of the sampled times")
         described = [part for part in parts if part.segments]
         warnings = tuple(dict.fromkeys(code for part in parts for code in part.warnings))
-        return replace(described[-1], segments=segments, warnings=warnings)
+        decode_seconds = sum(part.decode_seconds for part in parts)
+        return replace(described[-1], segments=segments, warnings=warnings, decode_seconds=decode_seconds)

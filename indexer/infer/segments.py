@@ -23,8 +23,9 @@ def summarise(
     A segment's scores and embedding are the means over its clips. It keeps its `top_k` best labels with at least `min_score`.
     Raises ModelNaN if the model answered with anything but numbers.
     """
+    decode_seconds = end.read_seconds + end.decode_seconds
     if not end.segments:
-        return IndexedVideo(end.video, end.info, (), end.warnings)
+        return IndexedVideo(end.video, end.info, (), end.warnings, decode_seconds)
     ordered = sorted(predictions, key=lambda prediction: prediction.first_clip)
     probabilities = np.concatenate([prediction.probabilities for prediction in ordered])
     embeddings = np.concatenate([prediction.embeddings for prediction in ordered])
@@ -36,7 +37,7 @@ def summarise(
         clips = slice(first, first + span.clips)
         segments.append(_segment(span, probabilities[clips], embeddings[clips], labels, top_k, min_score))
         first += span.clips
-    return IndexedVideo(end.video, end.info, tuple(segments), end.warnings)
+    return IndexedVideo(end.video, end.info, tuple(segments), end.warnings, decode_seconds)
 
 
 def _segment(

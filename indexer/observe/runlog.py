@@ -1,14 +1,15 @@
 """The log of a run, beside its index: the events of `run --json`, each with its time and the number of its run.
 
-    INDEX/logs/20261123T011503Z-4711.jsonl        the last LOGS_KEPT runs
-
-An index in S3 has none, for an object there cannot grow: keep the output of `indexer run --json` instead.
+In a folder it grows with the run. An object in S3 cannot grow: there the log is gathered on this machine, and put beside the
+index when the run ends.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,50 +17,28 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from indexer.config import Job
+from indexer.errors import StopRun
+from indexer.observe.reports import LOGS, sweep
 from indexer.report import JsonReporter, Tally
+from indexer.storage import open_storage
 from indexer.storage.address import is_s3
-
-FOLDER = "logs"
-LOGS_KEPT = 30
 
 
 def open_log(job: Job, warn: Callable[[str], None]) -> RunLog | None:
     """None, and a warning, where none can be written: a run is not worth less without it."""
-    if is_s3(job.output.uri):
-        return None
-    folder = Path(job.output.uri) / FOLDER
+    output = job.output.uri
+    name = f"{LOGS}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.jsonl"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        now = datetime.now(UTC)
-        file = (folder / f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}.jsonl").open("a", encoding="utf-8", errors="backslashreplace")
-        for old in sorted(folder.glob("*.jsonl"))[:-LOGS_KEPT]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        warn(f"{folder}: no log of this run can be kept there: {error.strerror}")
+        if is_s3(output):
+            return RunLogInS3(output, name, warn)
+        path = Path(output) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        log = RunLog(path.open("a", encoding="utf-8", errors="backslashreplace"))
+        sweep(open_storage(output), LOGS)
+    except (OSError, StopRun) as error:
+        warn(f"{output}/{LOGS.rstrip('/')}: no log of this run can be kept there: {getattr(error, 'strerror', error)}")
         return None
-    return RunLog(file)
-
-
-def forget_in_logs(index: Path, uri: str) -> int:
-    """Take all lines that name a video, or may, out of the logs below this folder. Gives how many. Raises OSError."""
-    forgotten = 0
-    for path in sorted((index / FOLDER).glob("*.jsonl")):
-        lines = path.read_text(encoding="utf-8", errors="backslashreplace").splitlines(keepends=True)
-        kept = [line for line in lines if not _names(line, uri)]
-        if len(kept) < len(lines):
-            new = path.with_name(f".{path.name}.tmp")
-            new.write_text("".join(kept), encoding="utf-8")
-            new.replace(path)
-            forgotten += len(lines) - len(kept)
-    return forgotten
-
-
-def _names(line: str, uri: str) -> bool:
-    try:
-        values = json.loads(line).values()
-    except (ValueError, AttributeError):  # cut off when its run was killed, and perhaps in the middle of this name
-        return True
-    return any(uri in value for value in values if isinstance(value, str))
+    return log
 
 
 class RunLog(JsonReporter):
@@ -89,9 +68,32 @@ class RunLog(JsonReporter):
             self._out.close()
 
     def _write(self, event: dict[str, Any]) -> None:
+        if self._out.closed:
+            return
         stamp = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "run_id": self._run_id}
         try:
             self._out.write(json.dumps(stamp | event, ensure_ascii=False, default=str) + "\n")
             self._out.flush()
         except OSError:
             return  # the disk is full: what matters says so itself
+
+
+class RunLogInS3(RunLog):
+    """Puts itself beside the index when it is closed."""
+
+    def __init__(self, output: str, name: str, warn: Callable[[str], None]) -> None:
+        super().__init__(tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115  see close
+        self._output = output
+        self._name = name
+        self._warn = warn
+
+    def close(self) -> None:
+        try:
+            storage = open_storage(self._output)
+            with storage.create(self._name) as kept:
+                self._out.seek(0)
+                shutil.copyfileobj(self._out.buffer, kept)
+            sweep(storage, LOGS)
+        except (OSError, StopRun) as error:
+            self._warn(f"no log of this run can be kept: {error}")
+        super().close()

@@ -90,10 +90,10 @@ def make_app(
 
     def report(request: Request) -> Response:
         run_id = request.path_params["run_id"]
-        path = archive.report(run_id) if run_id <= _LATEST_MS else None
-        if path is None:
+        page = archive.report(run_id) if run_id <= _LATEST_MS else None
+        if page is None:
             raise HTTPException(404, f"There is no report of run {run_id}; those of the last runs are kept.")
-        return FileResponse(path, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
+        return Response(page, media_type="text/html", headers={"content-security-policy": REPORT_POLICY})
 
     def media(request: Request) -> Response:
         shown = _video(archive, request)

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from indexer.catalog.connect import reading
 from indexer.config import Job
 from indexer.console import clock
 from indexer.errors import VIDEO_ERRORS, ConfigError, OutputError
+from indexer.observe import reports
 from indexer.records import Video
 from indexer.search import Coverage, SearchResult, search
 from indexer.search.coverage import coverage
@@ -30,7 +30,6 @@ from indexer.search.similar import similar
 from indexer.search.span import Span
 from indexer.serve.asked import Asked, Example
 from indexer.storage import open_storage
-from indexer.storage.address import is_s3
 
 RUNS_SHOWN = 50
 FAILURES_SHOWN = 50
@@ -184,12 +183,14 @@ class Archive:
         """The last runs, newest first."""
         return lookup.runs(self._engine, RUNS_SHOWN)
 
-    def report(self, run_id: int) -> Path | None:
+    def report(self, run_id: int) -> bytes | None:
         """The page that a run has left beside the index; None if it has not, or is one of long ago."""
-        if is_s3(self.job.output.uri):
-            return None
-        path = Path(self.job.output.uri) / "reports" / f"run-{run_id}.html"
-        return path if path.is_file() else None
+        return reports.read_report(self.job.output.uri, run_id)
+
+    def reported(self, runs: Sequence[lookup.RunRow]) -> set[int]:
+        """Those of `runs` whose page is still there."""
+        names = reports.reported(self.job.output.uri)
+        return {run.run_id for run in runs if reports.report_name(run.run_id) in names}
 
     def failures(self) -> list[FailureGroup]:
         """Under the job's own recipe, the commonest reason first."""

@@ -154,7 +154,7 @@ def runs(archive: Archive) -> HTMLResponse:
         "labels": archive.labels(),
         "coverage": archive.coverage(),
         "runs": (runs := archive.runs()),
-        "reported": {run.run_id for run in runs if archive.report(run.run_id)},
+        "reported": archive.reported(runs),
         "at_work": any(run.running for run in runs),
         "failures": archive.failures(),
     }

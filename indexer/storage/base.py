@@ -32,7 +32,7 @@ def check_name(name: str) -> str:
 
 
 class Storage(Protocol):
-    """A flat set of named files, each of which appears whole or not at all and never changes afterwards."""
+    """A flat set of named files, each of which appears whole or not at all and never changes afterwards, but by `replace`."""
 
     @property
     def uri(self) -> str:
@@ -43,6 +43,9 @@ class Storage(Protocol):
 
         A file that already has this name is never replaced: OutputError.
         """
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a small file that may be there already: readers find the old one or the new one."""
 
     def open(self, name: str) -> BinaryIO:
         """A seekable file for reading."""

@@ -55,6 +55,17 @@ class LocalStorage:
                     unfinished.unlink(missing_ok=True)
                 raise
 
+    def replace(self, name: str, data: bytes) -> None:
+        final = self._path(name)
+        unfinished = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+        with _as_output_error(final):
+            _make_folder(final.parent)
+            try:
+                unfinished.write_bytes(data)
+                unfinished.rename(final)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
     def open(self, name: str) -> BinaryIO:
         path = self._path(name)
         with _as_output_error(path):

@@ -21,11 +21,9 @@ from indexer.catalog.forget import erase, hide, is_known, known_uris
 from indexer.catalog.parts import PartRow, drop_parts, list_parts, live_videos, replace_parts
 from indexer.console import printable
 from indexer.errors import ConfigError, OutputError
-from indexer.observe.page import forget_in_reports
-from indexer.observe.runlog import forget_in_logs
+from indexer.observe.forget import forget_in_logs, forget_in_reports
 from indexer.search.shards import Shards
 from indexer.storage import Storage
-from indexer.storage.address import is_s3
 from indexer.storage.copies import delete_copies
 from indexer.upkeep.shards import keep_live_shards
 from indexer.upkeep.sweep import is_temporary
@@ -100,23 +98,10 @@ def forget(
         )
     keep_live_shards(engine, shards)
     delete_copies(copies, uri)
-    _clean_up_after_runs(storage, uri, forgotten)
+    forgotten.log_lines = forget_in_logs(storage, uri)
+    forgotten.reports = forget_in_reports(storage, uri)
     erase(engine, lease_token, uri)
     return forgotten
-
-
-def _clean_up_after_runs(storage: Storage, uri: str, forgotten: Forgotten) -> None:
-    """An index in S3 has no logs and reports."""
-    if is_s3(storage.uri):
-        return
-    try:
-        forgotten.log_lines = forget_in_logs(Path(storage.uri), uri)
-        forgotten.reports = forget_in_reports(Path(storage.uri), uri)
-    except OSError as error:
-        raise OutputError(
-            f"{error.filename}: {error.strerror}. It names {uri}, or may: delete it, or give this user the right to; then run"
-            " this again."
-        ) from error
 
 
 def _files(storage: Storage) -> Iterator[str]:

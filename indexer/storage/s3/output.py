@@ -8,6 +8,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any, BinaryIO, cast
 
 from indexer.errors import OutputError
@@ -58,6 +59,11 @@ class S3Storage:
                 f"{address}: {error.strerror or error}, while it was gathered in {tempfile.gettempdir()}. Free some space"
                 " there, or set TMPDIR to a folder on a larger disk, and run the same command again."
             ) from error
+
+    def replace(self, name: str, data: bytes) -> None:
+        address = self._address(name)
+        with _as_output_error(address):
+            self._s3.ask("put_object", address, Bucket=address.bucket, Key=address.key, Body=BytesIO(data))
 
     def open(self, name: str) -> BinaryIO:
         address = self._address(name)
