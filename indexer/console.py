@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -50,13 +50,11 @@ class ConsoleReporter:
             self._progress = Progress(
                 SpinnerColumn(),
                 BarColumn(bar_width=30),
-                MofNCompleteColumn(),
-                TextColumn("videos  {task.description}"),
-                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._progress.add_task("", total=tally.to_do)
+            self._task = self._progress.add_task("", total=tally.to_do_bytes)
             self._progress.start()
 
     def outcome(self, outcome: Outcome) -> None:
@@ -69,12 +67,15 @@ class ConsoleReporter:
 
     def progress(self, tally: Tally) -> None:
         speed = tally.finished_seconds / tally.wall_seconds
-        text = f"{clock(tally.finished_seconds)} of video, {speed:.1f} x real time, {tally.failed} failed"
+        text = (
+            f"{tally.finished:,} of {tally.to_do:,} videos, {clock(tally.finished_seconds)} of video, {speed:.1f} x real time,"
+            f" {tally.failed} failed, {_remaining(tally)}"
+        )
         if self._progress is not None:
-            self._progress.update(self._task, completed=tally.finished, description=text)
+            self._progress.update(self._task, completed=tally.finished_bytes, description=text)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_SECONDS
-            self._console.print(f"{tally.finished:,} of {tally.to_do:,} videos, {text}, {_remaining(tally)}")
+            self._console.print(text)
 
     def finished(self, tally: Tally, outcome: str) -> None:
         if self._progress is not None:
@@ -124,9 +125,7 @@ def shown_path(path: str) -> str:
 
 
 def _remaining(tally: Tally) -> str:
-    if not tally.finished:
-        return "time left unknown"
-    return f"about {clock(tally.wall_seconds / tally.finished * (tally.to_do - tally.finished))} left"
+    return "time left unknown" if tally.seconds_left is None else f"about {clock(tally.seconds_left)} left"
 
 
 def _counts(tally: Tally) -> Table:

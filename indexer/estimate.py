@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from sqlalchemy import Engine
@@ -14,6 +14,7 @@ from indexer.config import Job
 from indexer.decode.probe import open_video
 from indexer.errors import VideoError, VideoSkip
 from indexer.records import Recipe, Video
+from indexer.report import this_machine
 from indexer.storage.fetch import video_file
 
 SAMPLE_VIDEOS = 24
@@ -37,6 +38,16 @@ class Estimate:
     index_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What one run has taken."""
+
+    video_seconds: float
+    wall_seconds: float
+    startup_seconds: float
+    """Of the wall seconds; 0 if it is not known."""
+
+
 def estimate(work: Sequence[Video], job: Job, engine: Engine | None, recipe: Recipe) -> Estimate:
     """Reads some headers, changes nothing."""
     video_seconds, sampled = _length(work, job.decode.max_pixels)
@@ -44,7 +55,7 @@ def estimate(work: Sequence[Video], job: Job, engine: Engine | None, recipe: Rec
     wall_seconds, row_bytes = None, float(_SEGMENT_BYTES)
     recipe_id = None if engine is None else lookup.find_recipe(engine, recipe.digest)
     if engine is not None and recipe_id is not None:
-        wall_seconds = _wall_seconds(engine, recipe, video_seconds)
+        wall_seconds = _wall_seconds(engine, job.name, recipe_id, video_seconds)
         known = lookup.totals(engine, recipe_id)
         if known.segments:
             row_bytes = known.part_bytes / known.segments
@@ -78,25 +89,26 @@ def _header_seconds(video: Video, max_pixels: int) -> float:
         return 0.0
 
 
-def _wall_seconds(engine: Engine, recipe: Recipe, video_seconds: float) -> float | None:
-    """From the last runs of this recipe that did some work."""
+def _wall_seconds(engine: Engine, job: str, recipe_id: int, video_seconds: float) -> float | None:
+    """From the last runs of this job, with this recipe, that did some work; those on this machine, if there are any."""
+    reports = lookup.working_runs(engine, job, recipe_id, RUNS_LOOKED_AT)
+    here = [report for report in reports if report.get("machine") == this_machine()]
     past = [
-        (run.report["video_seconds"], run.report["wall_seconds"])
-        for run in lookup.runs(engine, RUNS_LOOKED_AT)
-        if run.recipe_digest == recipe.digest and run.report.get("video_seconds", 0.0) > 0
+        PastRun(report["video_seconds"], report["wall_seconds"], report.get("startup_seconds", 0.0))
+        for report in here or reports
     ]
     return extrapolate(past, video_seconds) if past else None
 
 
-def extrapolate(past: Sequence[tuple[float, float]], video_seconds: float) -> float:
-    """Wall seconds of a run, from (video seconds, wall seconds) of earlier ones: a start-up, and so much per second of video.
+def extrapolate(past: Sequence[PastRun], video_seconds: float) -> float:
+    """Wall seconds of a run, from earlier ones: a start-up, and so much per second of video.
 
-    Least squares of the relative errors, so that a short night counts as much as the first long run. The start-up is 0 where
-    the runs are all of one length, or a longer one took less time than a shorter one.
+    Least squares of the relative errors, so that a short night counts as much as the first long run. Where the runs are all of
+    one length, or a longer one took less time than a shorter one, their own word about their start-up must do.
     """
-    done, wall = np.array(past, dtype=np.float64).T
-    pace = float(np.median(wall / done))
-    if np.ptp(done) < 0.5 * done.max():
-        return pace * video_seconds
-    (start, slope), *_ = np.linalg.lstsq(np.stack([1 / wall, done / wall], axis=1), np.ones(len(past)), rcond=None)
-    return float(start + slope * video_seconds) if start >= 0 and slope > 0 else pace * video_seconds
+    done, wall, startup = np.array([astuple(run) for run in past], dtype=np.float64).T
+    if np.ptp(done) >= 0.5 * done.max():
+        (start, slope), *_ = np.linalg.lstsq(np.stack([1 / wall, done / wall], axis=1), np.ones(len(past)), rcond=None)
+        if start >= 0 and slope > 0:
+            return float(start + slope * video_seconds)
+    return float(np.median(startup) + np.median((wall - startup) / done) * video_seconds)

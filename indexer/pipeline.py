@@ -200,6 +200,8 @@ class _Work:
         self._tally.stages.update(meter.stage_seconds)
         self._tally.queue_bytes = meter.queue_bytes
         self._tally.decoded_seconds = meter.video_seconds
+        if meter.clips and not self._tally.startup_seconds:
+            self._tally.startup_seconds = self._tally.wall_seconds
 
     def _take(self, outcome: Outcome) -> None:
         if isinstance(outcome, Failure) and outcome.code == SourceFault.code:
@@ -208,6 +210,7 @@ class _Work:
             self._oldest = time.monotonic()
         self._finished.append(outcome)
         self._tally.finished += 1
+        self._tally.finished_bytes += outcome.video.size_bytes
         if isinstance(outcome, IndexedVideo):
             self._rows += len(outcome.segments)
             self._tally.finished_seconds += outcome.info.duration_seconds
@@ -254,6 +257,7 @@ def _count(tally: Tally, plan: Plan, work: Sequence[Video]) -> None:
     tally.unchanged = plan.unchanged
     tally.gone = len(plan.gone)
     tally.to_do = len(work)
+    tally.to_do_bytes = sum(video.size_bytes for video in work)
     tally.failed = len(plan.failed) + len(plan.listing_failures)
     tally.failed_before = len(plan.failed)
     tally.failure_codes.update(failure.code for failure in plan.listing_failures)

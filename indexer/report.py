@@ -6,6 +6,7 @@ Events (`--json`) are the only thing on stdout; everything for people goes to st
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -50,6 +51,12 @@ class Tally:
     )
     began: float = field(default_factory=time.monotonic)
 
+    startup_seconds: float = 0.0
+    """Until the first clip had come out of the model: what a run costs before it works. 0: none has."""
+    to_do_bytes: int = 0
+    """Size of the videos that this run means to work on."""
+    finished_bytes: int = 0
+    """Of those that have an outcome."""
     finished: int = 0
     """Videos of `to_do` that have an outcome, which the next commit makes true. For showing progress."""
     finished_seconds: float = 0.0
@@ -80,6 +87,14 @@ class Tally:
     def wall_seconds(self) -> float:
         return time.monotonic() - self.began
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the work is done; None if nothing tells. By size: large videos come first, and no length is known before."""
+        if not self.finished_bytes:
+            return None
+        left_bytes = self.to_do_bytes - self.finished_bytes
+        return (self.wall_seconds - self.startup_seconds) / self.finished_bytes * left_bytes
+
     def as_event(self, outcome: str) -> dict[str, Any]:
         """The `run_finished` event, which is also what the catalog keeps of a run."""
         return {
@@ -102,11 +117,18 @@ class Tally:
             "video_seconds": round(self.video_seconds, 3),
             "decoded_seconds": round(self.decoded_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
+            "startup_seconds": round(self.startup_seconds, 3),
+            "machine": this_machine(),
             "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "failures": dict(self.failure_codes),
             "skips": dict(self.skip_reasons),
             "warnings": dict(self.warnings),
         }
+
+
+def this_machine() -> dict[str, Any]:
+    """Where a run is called from: how long others took elsewhere says little about here."""
+    return {"host": os.uname().nodename, "cpus": os.cpu_count()}
 
 
 class Reporter(Protocol):

@@ -36,6 +36,9 @@ def test_a_first_run_indexes_everything(archive: Archive) -> None:
     assert heard.videos == {"found": 3, "indexed": 3, "unchanged": 0, "failed": 0, "skipped": 0, "gone": 0, "left": 0}
     assert rows(archive) == {"a.mp4": 2, "b.mkv": 2, "c.mp4": 2}
     assert len(archive.parts) == 1
+    assert heard.tally is not None
+    assert 0 < heard.tally.startup_seconds < heard.tally.wall_seconds
+    assert 0 < heard.tally.to_do_bytes == heard.tally.finished_bytes
 
 
 def test_a_second_run_does_nothing_and_starts_nothing(archive: Archive) -> None:

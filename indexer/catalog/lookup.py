@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Engine, and_, case, func, select
@@ -101,6 +102,16 @@ def runs(engine: Engine, limit: int) -> list[RunRow]:
             )
             for row in connection.execute(statement)
         ]
+
+
+def working_runs(engine: Engine, job: str, recipe_id: int, limit: int) -> list[Mapping[str, Any]]:
+    """The reports of the last runs of `job` under a recipe that ended by themselves and indexed something, newest first."""
+    ended = run.c.outcome.in_(("complete", "partial", "stopped"))
+    statement = select(run.c.report).where(run.c.job == job, run.c.recipe_id == recipe_id, ended).order_by(run.c.id.desc())
+    with reading(engine) as connection:
+        # Years of nights without news may lie between them: only as many are read as it takes.
+        found = connection.execution_options(yield_per=100).execute(statement).scalars()
+        return list(islice((report for report in map(json.loads, found) if report.get("video_seconds", 0.0) > 0), limit))
 
 
 def last_success(engine: Engine, job: str) -> float | None:
