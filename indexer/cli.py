@@ -190,11 +190,12 @@ def serve(
         ),
     ] = None,
     name: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="A name by which this server is reached.")] = None,  # noqa: UP045
+    as_json: Json = False,
 ) -> None:
     """Show the index as a search page, for a browser, and as JSON."""
     from indexer.serve.server import serve as run_server
 
-    run_server(job, host=host, port=port, names=name or (), token=token)
+    run_server(job, host=host, port=port, names=name or (), token=token, as_json=as_json)
 
 
 @app.command()
@@ -208,11 +209,12 @@ def models(as_json: Json = False) -> None:
 @app.command()
 def schema(
     what: Annotated[str, typer.Argument(metavar="job|keys|part|catalog", help="What to describe.")] = "job",
+    as_json: Json = False,
 ) -> None:
     """Print the schema of the job file (as JSON Schema, or its keys as Markdown), the Parquet parts, or the catalog (SQL)."""
     from indexer import views
 
-    views.show_schema(what)
+    views.show_schema(what, as_json=as_json)
 
 
 app.add_typer(upkeep)

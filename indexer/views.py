@@ -115,26 +115,32 @@ def show_models(*, as_json: bool) -> None:
     out().print(table)
 
 
-def show_schema(what: str) -> None:
-    """`indexer schema`."""
+def show_schema(what: str, *, as_json: bool) -> None:
+    """`indexer schema`: as text, or as a JSON document, which the schema of a job is in any case."""
+    texts: dict[str, str]
     if what == "job":
         from indexer.config import job_schema
 
         print_json(job_schema())
-    elif what == "keys":
+        return
+    if what == "keys":
         from indexer.job_reference import job_reference
 
-        sys.stdout.write(job_reference())
+        texts = {"markdown": job_reference()}
     elif what == "part":
         from indexer.write.schema import describe
 
-        sys.stdout.write(describe())
+        texts = {"arrow": describe()}
     elif what == "catalog":
         from indexer.catalog.tables import ddl
 
-        sys.stdout.write(f"{ddl('sqlite')}\n{ddl('postgresql')}")
+        texts = {"sqlite": ddl("sqlite"), "postgresql": ddl("postgresql")}
     else:
         raise ConfigError(f"schema: {what!r} is not known; allowed: job, keys, part, catalog")
+    if as_json:
+        print_json(texts)
+    else:
+        sys.stdout.write("\n".join(texts.values()))
 
 
 def migrate_catalog(path: Path, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -301,8 +302,10 @@ def test_head_is_the_newest_revision() -> None:
 
 def test_the_committed_schema_is_the_one_in_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     committed = Path(__file__).parent.parent / "schemas" / "catalog.sql"
-    show_schema("catalog")
+    show_schema("catalog", as_json=False)
     assert committed.read_text() == capsys.readouterr().out, "make schemas, if the change is meant"
+    show_schema("catalog", as_json=True)
+    assert "\n".join(json.loads(capsys.readouterr().out).values()) == committed.read_text()
 
 
 def test_the_sqlite_half_of_the_committed_schema_runs() -> None:

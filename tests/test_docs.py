@@ -60,6 +60,11 @@ def test_nobody_is_told_to_install_another_program_of_our_name() -> None:
     assert told == {"--upgrade .", "opentimelineio", "sentence-transformers", "faiss-cpu", "pandas"}
 
 
+def test_every_command_takes_json_as_the_page_says() -> None:
+    commands = typer.main.get_group(app).commands
+    assert [name for name, command in commands.items() if not any("--json" in each.opts for each in command.params)] == []
+
+
 def test_most_pages_show_commands() -> None:
     assert sum(len(list(commands(page))) for page in PAGES) >= 25
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import os
 import re
 import socket
@@ -284,24 +285,38 @@ def test_the_catalog_cannot_be_written_through_the_page(opened: tuple[Shown, Eng
 
 def test_an_address_that_others_reach_needs_a_token_that_is_not_short(archive: Archive) -> None:
     with pytest.raises(ConfigError, match="at least 16"):
-        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token="short")
+        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token="short", as_json=False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ConfigError, match="choose another port"):
-            serve(archive.job_path, host="127.0.0.1", port=taken.getsockname()[1], names=(), token=None)
+            serve(archive.job_path, host="127.0.0.1", port=taken.getsockname()[1], names=(), token=None, as_json=False)
 
 
 @pytest.mark.parametrize(("host", "has_token"), [("127.0.0.1", False), ("0.0.0.0", True)])
 def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str, has_token: bool) -> None:
-    command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.job_path), "--port", "0", "--host", host]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "indexer",
+        "serve",
+        "--job",
+        str(archive.job_path),
+        "--port",
+        "0",
+        "--host",
+        host,
+        "--json",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
+            assert process.stdout is not None
             assert process.stderr is not None
             line = process.stderr.readline()
             found = re.search(r"http://[^:]+:(\d+)/(?:\?token=(\S{32}))?\s", line)
             assert found, line
             assert (found[2] is not None) == has_token
+            assert json.loads(process.stdout.readline()) == {"job": "test", "address": found[0].strip()}
             address = f"http://127.0.0.1:{found[1]}/"
             assert _get(address).status_code == (401 if has_token else 200)
             assert _get(address, params={"token": found[2]} if has_token else None).status_code == 200

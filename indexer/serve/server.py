@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 import secrets
 import socket
@@ -22,7 +23,7 @@ from indexer.views import complain
 _STOP_SECONDS = 2
 
 
-def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str | None) -> None:
+def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str | None, as_json: bool) -> None:
     """Serve the index of the job at `path`. An address that others reach needs a token: without one, one is made.
 
     Raises ConfigError if there is no index yet, or the address cannot be had.
@@ -39,7 +40,10 @@ def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str 
         shown = f"[{host}]" if ":" in host else host
         reached = socket.gethostname() if host in ("0.0.0.0", "::") else shown
         secret = f"?token={token}" if token else ""
-        complain(f"the search page of {job.name}: http://{reached}:{bound}/{secret}   (stop with Ctrl-C)")
+        address = f"http://{reached}:{bound}/{secret}"
+        if as_json:
+            print(json.dumps({"job": job.name, "address": address}), flush=True)  # noqa: T201
+        complain(f"the search page of {job.name}: {address}   (stop with Ctrl-C)")
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         # Addresses hold queries, and once the token: none of them is logged.
         config = uvicorn.Config(
