@@ -1,6 +1,7 @@
 """`indexer doctor` finds what a run would stumble over, and survives it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any
 
 import pytest
 
-from indexer.config import load_job
-from indexer.doctor.machine import is_loopback, ray
-from indexer.errors import ExecutionError
+from indexer.config import Job, load_job
+from indexer.doctor import machine
+from indexer.doctor.machine import ray
+from indexer.doctor.places import source, weights
+from indexer.doctor.ports import is_loopback
+from indexer.errors import ExecutionError, SourceError
 from indexer.storage.trial import try_conditional, try_output
 from tests.archives import Archive
-from tests.s3 import S3Place, Status
+from tests.s3 import Request, S3Place, Status
 
 
 def checked(archive: Archive, *options: str, **environment: str) -> tuple[int, dict[str, Any]]:
@@ -108,6 +112,88 @@ def test_the_output_in_s3_is_tried_without_leaving_anything(s3: S3Place) -> None
 def test_a_storage_without_conditional_requests_is_known(s3: S3Place) -> None:
     s3.proxy.plan = lambda request: Status(501, "NotImplemented") if "if-none-match" in request.headers else None
     assert try_conditional(f"{s3.uri}/index") is False
+
+
+@pytest.fixture
+def in_s3(s3: S3Place, tmp_path: Path) -> Job:
+    """A job whose source and weights are in a bucket."""
+    s3.put("masters/a.mp4", bytes(100))
+    s3.put("own.pth", bytes(2_000_000))
+    s3.put("own.txt", b"yoga")
+    model = {"weights": f"{s3.uri}/own.pth", "labels": f"{s3.uri}/own.txt"}
+    return load_job(Archive(tmp_path).write_job(source={"uri": f"{s3.uri}/masters"}, model=model))
+
+
+def test_the_source_in_s3_is_asked_for_a_part_of_one_version(s3: S3Place, in_s3: Job) -> None:
+    found = source(in_s3)
+    assert (found.state, found.message) == (
+        "ok", f"{s3.uri}/masters: 1 videos; parts of one version can be read (Range, If-Match)",
+    )  # fmt: skip
+    asked = [request.headers for request in s3.proxy.requests if request.key == "masters/a.mp4"]
+    assert [headers["range"] for headers in asked] == ["bytes=0-0"] * 2
+    assert asked[1]["if-match"] == '"of-no-object"'
+
+
+@pytest.mark.parametrize(
+    ("header", "state", "said"),
+    [
+        ("range", "failed", "the storage gives all of {}/masters/a.mp4 where one byte is asked for (Range)"),
+        ("if-match", "warning", "the storage does not know If-Match: a video that changes while it is read is noticed later"),
+    ],
+)
+def test_a_source_whose_storage_knows_less_is_told_so(s3: S3Place, in_s3: Job, header: str, state: str, said: str) -> None:
+    def forget(request: Request) -> None:
+        request.headers.pop(header, None)
+
+    s3.proxy.plan = forget
+    found = source(in_s3)
+    assert (found.state, found.exit_code) == (state, 10 if state == "failed" else 0)
+    assert found.message.endswith(said.format(s3.uri))
+
+
+def test_a_source_that_may_be_listed_and_not_read_is_exit_10(s3: S3Place, in_s3: Job) -> None:
+    s3.proxy.plan = lambda request: Status(403, "AccessDenied") if request.key == "masters/a.mp4" else None
+    with pytest.raises(SourceError, match=r"masters/a\.mp4: .* These credentials need s3:GetObject there\."):
+        source(in_s3)
+
+
+def test_weights_and_labels_in_s3_are_looked_for_and_not_fetched(s3: S3Place, in_s3: Job) -> None:
+    assert weights(in_s3).message == f"{s3.uri}/own.pth, 2.0 MB, will be fetched when a run begins"
+    assert {request.method for request in s3.proxy.requests if request.key.startswith("own")} == {"HEAD"}
+    for name, key in (("own.txt", "model.labels"), ("own.pth", "model.weights")):
+        s3.delete(name)
+        found = weights(in_s3)
+        assert (found.state, found.exit_code) == ("failed", 15)
+        assert found.message.startswith(f"{key}: {s3.uri}/{name} cannot be had: ")
+
+
+LISTENS = """
+import socket, sys
+with socket.create_server((sys.argv[1], 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system does not say who listens")
+@pytest.mark.parametrize(
+    ("address", "mode", "state"),
+    [("127.0.0.1", "", "ok"), ("0.0.0.0", "token", "ok"), ("0.0.0.0", "", "warning"), ("0.0.0.0", "disabled", "warning")],
+)
+def test_a_ray_that_lets_strangers_in_is_told_by_its_own_settings(
+    address: str, mode: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # ours says nothing of that of others
+    words = [sys.executable, "-c", LISTENS, address]
+    environment = os.environ | {"RAY_AUTH_MODE": mode}
+    with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        monkeypatch.setattr(machine, "RAY_PORTS", {port: "Ray"})
+        found = ray(None)
+        process.communicate()
+    assert found.state == state
+    assert (f"open to the whole network: Ray ({port})" in found.message) == (state == "warning")
 
 
 def test_a_file_that_may_not_be_deleted_is_named(s3: S3Place) -> None:

@@ -3,7 +3,6 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from indexer.catalog.commit import finish_run, start_run
-from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.config import Job, load_job
 from indexer.estimate import PastRun, estimate, extrapolate
@@ -82,13 +80,6 @@ def archive(tmp_path: Path) -> Archive:
 @pytest.fixture
 def job(archive: Archive) -> Job:
     return load_job(archive.write_job(sampling={"segment": "2s"}))
-
-
-@pytest.fixture
-def engine(job: Job) -> Iterator[Engine]:
-    engine = open_catalog(job.output.catalog, create=True)
-    yield engine
-    engine.dispose()
 
 
 def listed(job: Job) -> list[Video]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -16,12 +14,12 @@ from packaging.requirements import Requirement
 
 from indexer.config import Job
 from indexer.doctor.findings import Finding, failed, ok, warning
+from indexer.doctor.ports import open_ports
 from indexer.execute.resources import check_reachable
 
 INSTALL = "Install the program again: pip install --upgrade . in its folder."
 LEAST_FREE_BYTES = 5 << 30
 RAY_PORTS = {6379: "Ray", 8265: "Ray's dashboard", 10001: "Ray's client server"}
-_LISTENING = "0A"
 
 
 def python(_: Job | None) -> Finding:
@@ -101,9 +99,10 @@ def ray(job: Job | None) -> Finding:
         said += f"; {address} answers" if address != "auto" else "; one runs on this machine"
     else:
         said += "; a run starts its own, on loopback"
-    open_ports = sorted(set(_open_ports()))
-    if open_ports and os.environ.get("RAY_AUTH_MODE") != "token":
-        names = ", ".join(f"{RAY_PORTS[port]} ({port})" for port in open_ports)
+    heard = open_ports(RAY_PORTS)
+    unguarded = sorted(port for port, environment in heard.items() if environment.get("RAY_AUTH_MODE") != "token")
+    if unguarded:
+        names = ", ".join(f"{RAY_PORTS[port]} ({port})" for port in unguarded)
         return warning(
             f"{said}; open to the whole network: {names}. Without a token, whoever reaches it may run anything",
             "Use token authentication (RAY_AUTH_MODE=token on every machine), or close the ports to others.",
@@ -130,26 +129,3 @@ def _room(folder: Path, variable: str) -> Finding:
     free = shutil.disk_usage(there).free
     said = f"{folder}: {free / 1e9:,.1f} GB free"
     return ok(said) if free >= LEAST_FREE_BYTES else warning(said, f"Free some space, or set {variable} to a larger disk.")
-
-
-def _open_ports() -> Iterator[int]:
-    """Ray's usual ports that somebody listens at on this machine, on another address than loopback."""
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            _, local, _, state, *_ = line.split()
-            address, port = local.split(":")
-            if state == _LISTENING and int(port, 16) in RAY_PORTS and not is_loopback(address):
-                yield int(port, 16)
-
-
-def is_loopback(address: str) -> bool:
-    """Of an address as /proc/net shows it: words of four bytes, each in the order of this machine."""
-    words = [int(address[place : place + 8], 16).to_bytes(4, sys.byteorder) for place in range(0, len(address), 8)]
-    last = words[-1]
-    if len(words) == 1 or socket.inet_ntop(socket.AF_INET6, b"".join(words)).startswith("::ffff:"):
-        return last[0] == 127
-    return b"".join(words) == bytes(15) + b"\x01"

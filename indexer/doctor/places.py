@@ -18,7 +18,7 @@ from indexer.doctor.findings import Finding, failed, ok, warning
 from indexer.plan.listing import list_source
 from indexer.records import Failure, Skipped, Video
 from indexer.storage.address import is_s3
-from indexer.storage.trial import try_conditional, try_output
+from indexer.storage.trial import try_conditional, try_object, try_output, try_reading
 
 FIRST_PAGE = 1000
 LEAST_FREE_BYTES = 1 << 30
@@ -36,7 +36,18 @@ def source(job: Job) -> Finding:
     counts = {name: sum(isinstance(item, kind) for item in page) for name, kind in kinds.items()}
     more = " in its first page" if len(page) == FIRST_PAGE else ""
     said = f"{job.source.uri}: {', '.join(f'{n:,} {name}' for name, n in counts.items() if n)}{more}"
-    return warning(said, "Give the user that runs the indexer read permission.") if counts["not readable"] else ok(said)
+    if counts["not readable"]:
+        return warning(said, "Give the user that runs the indexer read permission.")
+    in_s3 = next((item for item in page if isinstance(item, Video) and is_s3(item.uri) and item.size_bytes > 1), None)
+    if in_s3 is None:
+        return ok(said)
+    unknown = try_reading(in_s3)
+    if "Range" in unknown:
+        fix = "Videos cannot be read from it; use one that knows parts of objects."
+        return failed(f"{said}; the storage gives all of {in_s3.uri} where one byte is asked for (Range)", fix, exit_code=10)
+    if unknown:
+        return warning(f"{said}; the storage does not know If-Match: a video that changes while it is read is noticed later")
+    return ok(f"{said}; parts of one version can be read (Range, If-Match)")
 
 
 def output(job: Job) -> Finding:
@@ -83,9 +94,18 @@ def weights(job: Job) -> Finding:
     model = job.model
     if model.weights == "random":
         return warning("model.weights is random: labels will mean nothing; for trials only")
-    if is_s3(model.weights) or is_s3(model.labels or ""):
-        return ok("in S3; fetched when a run begins")  # no download here
-    read_labels(model.labels)
+    sizes = {}
+    for key, uri in (("model.weights", model.weights), ("model.labels", model.labels)):
+        if uri is not None and is_s3(uri):  # looked at, not fetched
+            try:
+                sizes[uri] = try_object(uri)
+            except OSError as error:
+                fix = "Correct the address, or what these credentials may read."
+                return failed(f"{key}: {uri} cannot be had: {error.strerror}", fix, exit_code=15)
+    if model.labels not in sizes:
+        read_labels(model.labels)
+    if model.weights in sizes:
+        return ok(f"{model.weights}, {sizes[model.weights] / 1e6:,.1f} MB, will be fetched when a run begins")
     if model.weights.endswith(CHECKPOINT_SUFFIXES):
         return ok(f"{model.weights}, sha256 {resolve_weights(model).sha256[:12]}")
     entry = find_entry(model.name, model.weights)
