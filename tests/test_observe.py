@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,6 +40,7 @@ from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
 from indexer.storage import open_storage
 from tests.archives import Archive, Customised, Heard
+from tests.postgres import Postgres
 from tests.s3 import S3Place, Status
 from tests.synthetic import TextArchive, TextReader
 
@@ -83,6 +87,22 @@ def run_observed(archive: TextArchive) -> Heard:
     heard, settings = Heard(), archive.job("nightly")
     pipeline.run(settings, TextReader, observed(settings, heard), pipeline.Options(), stopped=lambda: False)
     return heard
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def readable(name: str, content: bytes) -> str:
+    """All that a file says, also where it is compressed."""
+    if not name.endswith(".parquet"):
+        return content.decode(errors="replace")
+    table = pq.read_table(BytesIO(content))
+    return f"{table.schema.metadata} {table.schema} {table.to_pylist()}"
+
+
+def assert_no_secret(*texts: str) -> None:
+    assert [text for text in texts if SECRET in text] == []
 
 
 def samples(path: Path) -> dict[str, float]:
@@ -133,12 +153,42 @@ def test_a_run_leaves_its_log_its_metrics_and_tells_the_webhook_and_no_secret_an
     assert json.loads(ended.stdout.splitlines()[-1])["event"] == "run_finished"
     assert "was not told" in log.read_text()
 
-    written = [
-        ended.stdout,
-        ended.stderr,
-        *(p.read_bytes().decode(errors="replace") for p in tmp_path.rglob("*") if p.is_file()),
-    ]
-    assert [text for text in written if SECRET in text] == []
+    assert_no_secret(ended.stdout, ended.stderr, *(readable(p.name, p.read_bytes()) for p in files_below(tmp_path)))
+
+
+def test_secrets_that_are_in_use_are_written_nowhere(
+    tmp_path: Path, s3: S3Place, postgres: Postgres, receiver: Receiver
+) -> None:
+    role = f"guarded_{uuid4().hex[:8]}"
+    postgres.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
+    postgres.execute(f"CREATE DATABASE {role} OWNER {role}")
+    ((rules,),) = postgres.execute("SHOW hba_file")
+    Path(rules).write_text(f"local {role} {role} scram-sha-256\n" + Path(rules).read_text())
+    postgres.execute("SELECT pg_reload_conf()")
+    archive = Archive(tmp_path)
+    s3.put("masters/a.mp4", archive.add("a.mp4", frames=30).read_bytes())
+    s3.put("masters/bad.mp4", b"no video")
+    archive.settings["output"] |= {"uri": f"{s3.uri}/index", "catalog": postgres.url(role, user=role)}
+    path = archive.write_job(
+        source={"uri": f"{s3.uri}/masters"}, monitor={"notify": ["${HOOK}"]}, schedule={"cron": "15 1 * * *"}
+    )
+    secrets = {"AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SECRET, "PGPASSWORD": SECRET, "HOOK": receiver.url}
+    secrets["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+    done = archive.command("run", str(path), "--local", "--json", **secrets)
+    assert done.returncode == 3, done.stderr
+    s3.proxy.plan = lambda request: Status(403, "InvalidAccessKeyId")
+    refused = archive.command("run", str(path), "--local", **secrets)
+    assert refused.returncode == 12
+    shut_out = archive.command("run", str(path), "--local", **secrets | {"PGPASSWORD": f"not {SECRET}"})
+    assert shut_out.returncode == 13
+    schedule = archive.command("schedule", str(path), "--as", "systemd", **secrets)
+
+    objects = [readable(key, s3.get(key)) for key in s3.listed() if key.startswith("index/")]
+    assert len(objects) == 4  # a part, a log, a report and its copy
+    assert any("embedding" in text for text in objects)
+    said = [text for ended in (done, refused, shut_out, schedule) for text in (ended.stdout, ended.stderr)]
+    local = [readable(p.name, p.read_bytes()) for p in files_below(tmp_path)]
+    assert_no_secret(*said, *objects, *local, postgres.dump(role), json.dumps(receiver.bodies))
 
 
 def test_only_the_last_logs_are_kept(tmp_path: Path) -> None:
