@@ -95,6 +95,8 @@ def test_ten_nights(tmp_path: Path) -> None:
     heard = archive.run(stopped=stopped)
     assert [(ended.returncode, last_event(ended)["exit_code"]) for ended in overlapping] == [(11, 11)]
     assert heard.videos == counts(found=8, indexed=1, unchanged=5, failed=2)
+    assert heard.tally is not None
+    assert heard.tally.decoded_seconds == 1
     assert live(archive) == anew(archive)
 
     # 9: the disk with the videos is not mounted
@@ -109,6 +111,10 @@ def test_ten_nights(tmp_path: Path) -> None:
     mounted.rename(archive.videos)
     assert live(archive) == before
 
-    # 10: it is back, and a broken copy was repaired
+    # 10: it is back, a broken copy was repaired, and this time Ray does the work
     add("bad.mp4", 80)
-    assert night(found=8, indexed=1, unchanged=6, failed=1) == 1
+    ended = archive.command("run", str(archive.job_path), "--json")
+    event = last_event(ended)
+    assert (ended.returncode, event["videos"]) == (3, counts(found=8, indexed=1, unchanged=6, failed=1)), ended.stderr
+    assert event["decoded_seconds"] == 1
+    assert live(archive) == anew(archive)
