@@ -325,6 +325,33 @@ def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str,
             assert process.wait(20) in (0, 130)
 
 
+def test_before_the_first_run_the_page_says_so_and_its_container_is_healthy(tmp_path: Path) -> None:
+    """As docker/compose.yaml starts it: with a token, and the image's own check of its health."""
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    command = [sys.executable, "-m", "indexer", "serve", "--job", str(archive.write_job()), "--port", "0"]
+    environment = os.environ | {"INDEXER_TOKEN": TOKEN, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+            assert found, line
+            assert _get(found[0]).status_code == 401
+            first = _get(found[0], params={"token": TOKEN})
+            assert (first.status_code, "test: there is no index yet" in first.text) == (200, True)
+            assert _get(f"{found[0]}api/labels", params={"token": TOKEN}).status_code == 503
+            check = [Path(__file__).parents[1] / "docker/healthcheck.sh"]
+            for token, code in ((TOKEN, 0), ("another of many letters", 1)):
+                health = {"INDEXER_HEALTH": found[0], "INDEXER_TOKEN": token}
+                assert subprocess.run(check, env=environment | health, stderr=subprocess.DEVNULL).returncode == code
+            archive.run()
+            assert "Find a moment" in _get(found[0], params={"token": TOKEN}).text
+        finally:
+            process.send_signal(2)
+            assert process.wait(20) in (0, 130)
+
+
 def _get(address: str, params: dict[str, str] | None = None) -> httpx.Response:
     give_up = time.monotonic() + 20
     while True:

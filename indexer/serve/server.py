@@ -12,12 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
+from indexer.config import load_job
 from indexer.errors import ConfigError
-from indexer.index import current_recipe, index_of
+from indexer.index import current_recipe, open_index
 from indexer.search.semantic import sentence_model
 from indexer.serve.app import make_app
 from indexer.serve.archive import Archive
+from indexer.serve.awaited import AwaitedApp
+from indexer.serve.gate import Gate
 from indexer.views import complain
 
 _STOP_SECONDS = 2
@@ -26,15 +30,22 @@ _STOP_SECONDS = 2
 def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str | None, as_json: bool) -> None:
     """Serve the index of the job at `path`. An address that others reach needs a token: without one, one is made.
 
-    Raises ConfigError if there is no index yet, or the address cannot be had.
+    Before the first run there is only a page that says so. Raises ConfigError if the address cannot be had.
     """
     if token is None and not _is_loopback(host):
         token = secrets.token_urlsafe(24)
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16):
         raise ConfigError("--token: write at least 16 ASCII characters; without --token a good one is made")
-    job, engine = index_of(path)
-    archive = Archive(job, engine, current_recipe(job, engine), semantic=sentence_model(None))
-    app = make_app(archive, names={"localhost", host, socket.gethostname(), *names}, token=token)
+    job, semantic = load_job(path), sentence_model(None)
+    known = {"localhost", host, socket.gethostname(), *names}
+
+    def find() -> Starlette | None:
+        engine = open_index(job)
+        if engine is None:
+            return None
+        return make_app(Archive(job, engine, current_recipe(job, engine), semantic=semantic), names=known, token=token)
+
+    app = find() or Gate(AwaitedApp(job.name, find), names=known, token=token)
     with _listening(host, port) as listener:
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
