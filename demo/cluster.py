@@ -4,8 +4,9 @@
         |             |             |
         +------- indexer run -------+------ workers 127.0.0.3 and 127.0.0.4, which is killed
 
-It is docker/compose.yaml without containers. The index that comes out is compared with that of an undisturbed run in one
-process, from a folder, into SQLite. Works offline. Exit code 0 if they are equal; whatever happens, nothing is left running.
+It is docker/compose.yaml without containers: its bucket is made in the same way, and the job reads and writes where that of
+jobs/compose.yaml does. What comes out is compared with the index of an undisturbed run in one process, from a folder, into
+SQLite. Works offline. Exit code 0 if they are equal; whatever happens, nothing is left running.
 """
 
 from __future__ import annotations
@@ -25,29 +26,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import boto3.session
+import pyarrow.fs
 import yaml
-from sqlalchemy import text
 
 from demo.archive import make_archive
 from demo.checkpoint import fit_checkpoint
+from demo.compared import Indexed, differences, read_index
 from demo.topology import SIGNALS, Failed, Running, database, free_port, ray_node, running, storage
-from indexer.catalog.connect import open_catalog
 from indexer.config import load_job
 
 ROOT = Path("demo-archive")
+REPOSITORY = Path(__file__).parents[1]
 INDEXER = (sys.executable, "-m", "indexer")
 BUCKET = "archive"
 HEAD, WORKERS = "127.0.0.2", ("127.0.0.3", "127.0.0.4")
 RUN_SECONDS = 240.0
 """A run that takes longer hangs."""
-
-RESULTS = """
-    SELECT video.uri, result.state, result.code, hit.start_ms, hit.end_ms, label.name, hit.score
-    FROM result JOIN video ON video.id = result.video_id LEFT JOIN hit ON hit.video_id = video.id
-         LEFT JOIN label ON label.id = hit.label_id
-"""
-Results = dict[tuple[Any, ...], int | None]
 
 
 def main() -> None:
@@ -81,11 +75,14 @@ def demonstrate(videos: Path, settings: Mapping[str, Any], words: str) -> bool:
         with running(*INDEXER, "run", str(job), "--local", "--json", environment=os.environ, log=folder / "one.log") as run:
             undisturbed = _end(run)
         say(_sentence(undisturbed))
-        expected = _results(job, source)
+        output = load_job(job).output
+        expected = read_index(output.catalog, source, output.uri, pyarrow.fs.LocalFileSystem())
 
         say("\nThe cluster:")
-        s3 = started.enter_context(storage(folder))
-        say(f"- an S3 server at {s3['AWS_ENDPOINT_URL']}, with {_upload(videos, s3)} files in the bucket {BUCKET}")
+        s3 = started.enter_context(storage(folder)) | {"BUCKET": BUCKET}
+        fill = [sys.executable, str(REPOSITORY / "docker/bucket.py"), str(videos)]
+        filled = subprocess.run(fill, env=os.environ | s3, check=True, capture_output=True, text=True).stdout.strip()
+        say(f"- an S3 server at {s3['AWS_ENDPOINT_URL']}: {filled}")
         catalog = started.enter_context(database(folder))
         say("- a PostgreSQL server for the catalog")
         (folder / "scratch").mkdir()
@@ -96,9 +93,10 @@ def demonstrate(videos: Path, settings: Mapping[str, Any], words: str) -> bool:
         workers = _start_ray(started, head, environment, folder)
         say(f"- Ray, its head at {head}, its workers at {' and '.join(workers)}; who joins them must show their token")
 
-        source = f"s3://{BUCKET}/videos"
-        output = {"uri": f"s3://{BUCKET}/index", "catalog": catalog}
-        job = _write_job(folder / "cluster.yaml", settings, source={"uri": source}, output=output, ray={"address": head})
+        places = yaml.safe_load((REPOSITORY / "jobs/compose.yaml").read_text())
+        sections = {name: places[name] for name in ("source", "output", "ray")}
+        job = _write_job(folder / "cluster.yaml", settings, **sections)
+        environment |= {"CATALOG": catalog, "RAY_ADDRESS": head}
         say("\nOn the cluster: from S3, decoded by both workers, into S3 and PostgreSQL.")
         with running(*INDEXER, "run", str(job), "--json", environment=environment, log=folder / "run.log") as run:
             _kill_at_work(workers, run)
@@ -108,7 +106,10 @@ def demonstrate(videos: Path, settings: Mapping[str, Any], words: str) -> bool:
             say(f"\n$ indexer {shlex.join(command)}")
             if code := subprocess.run([*INDEXER, *command], env=environment).returncode:
                 raise Failed(f"indexer {command[0]} ended with exit code {code}")
-        return compare(expected, _results(job, source)) and event["videos"] == undisturbed["videos"]
+        keys = {"access_key": s3["AWS_ACCESS_KEY_ID"], "secret_key": s3["AWS_SECRET_ACCESS_KEY"], "region": s3["AWS_REGION"]}
+        files = pyarrow.fs.S3FileSystem(endpoint_override=s3["AWS_ENDPOINT_URL"], **keys)
+        found = read_index(catalog, f"s3://{BUCKET}/videos", f"{BUCKET}/index", files)
+        return compare(expected, found) and event["videos"] == undisturbed["videos"]
 
 
 def _start_ray(started: ExitStack, head: str, environment: Mapping[str, str], folder: Path) -> dict[str, Running]:
@@ -145,17 +146,6 @@ def _sentence(event: Mapping[str, Any]) -> str:
     return f"The run ended {event['outcome']}: {indexed} videos with {event['segments']} segments, {failed} failed."
 
 
-def _upload(videos: Path, s3: Mapping[str, str]) -> int:
-    session = boto3.session.Session(s3["AWS_ACCESS_KEY_ID"], s3["AWS_SECRET_ACCESS_KEY"], region_name=s3["AWS_REGION"])
-    client = session.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL"])
-    client.create_bucket(Bucket=BUCKET)
-    files = [path for path in sorted(videos.rglob("*")) if path.is_file()]
-    for path in files:
-        client.upload_file(str(path), BUCKET, f"videos/{path.relative_to(videos).as_posix()}")
-    client.close()
-    return len(files)
-
-
 def _write_job(path: Path, settings: Mapping[str, Any], **changes: Mapping[str, Any]) -> Path:
     """`settings`, with some keys of some sections replaced."""
     changed = {section: settings.get(section, {}) | dict(keys) for section, keys in changes.items()}
@@ -163,28 +153,18 @@ def _write_job(path: Path, settings: Mapping[str, Any], **changes: Mapping[str, 
     return path
 
 
-def _results(job: Path, source: str) -> Results:
-    """All that the catalog says: (video, state, code, start, end, label) -> score. Videos are called as below `source`."""
-    engine = open_catalog(load_job(job).output.catalog, create=False, read_only=True)
-    if engine is None:
-        raise Failed(f"there is no catalog of {job}")
-    try:
-        with engine.connect() as connection:
-            rows = connection.execute(text(RESULTS)).all()
-    finally:
-        engine.dispose()
-    return {(row.uri.removeprefix(source), *row[1:-1]): row.score for row in rows}
-
-
-def compare(expected: Results, found: Results) -> bool:
-    """Says what differs. Scores are whole numbers of 0.0001."""
-    nothing = "nothing"
-    different = [key for key in expected.keys() | found.keys() if expected.get(key, nothing) != found.get(key, nothing)]
-    for key in sorted(different, key=str)[:10]:
-        say(f"{key}: {expected.get(key, nothing)} undisturbed, {found.get(key, nothing)} on the cluster")
-    verdict = "the same" if not different else f"{len(different)} differ"
-    say(f"\n{len(expected)} rows in the undisturbed index, {len(found)} in the cluster's: {verdict}.")
-    return not different
+def compare(expected: Indexed, found: Indexed) -> bool:
+    """Says what differs."""
+    sentences = differences(expected, found)
+    for sentence in sentences[:10]:
+        say(sentence)
+    verdict = "the same" if not sentences else f"{len(sentences)} differ"
+    rows, embeddings = ([len(getattr(index, what)) for index in (expected, found)] for what in ("results", "embeddings"))
+    say(
+        f"\n{rows[0]} rows and {embeddings[0]} embeddings in the undisturbed index, {rows[1]} and {embeddings[1]} in the"
+        f" cluster's: {verdict}."
+    )
+    return not sentences
 
 
 def listen() -> None:

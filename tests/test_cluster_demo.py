@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demo import cluster
+from demo.compared import Indexed
 from tests.archives import Customised, five_videos
 
 STANDIN = "decoding_takes_a_second"
@@ -49,18 +51,38 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_index(
     ended = re.findall(r"The run ended .*", said)
     assert ended == 2 * ["The run ended partial: 9 videos with 32 segments, 1 failed."]
     assert complaints.splitlines()[-1] == "sound"
-    assert re.search(r"\n(\d+) rows in the undisturbed index, \1 in the cluster's: the same\.\n", said)
+    assert "- an S3 server at http://127.0.0.1:" in said
+    assert ": 10 files put into s3://archive/videos\n" in said
+    rows = r"\n(\d+) rows and 32 embeddings in the undisturbed index, \1 and 32 in the cluster's: the same\.\n"
+    assert re.search(rows, said)
 
 
-def test_a_difference_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    key = ("/a.mp4", "indexed", None, 0, 1000, "wheel spinning")
-    assert cluster.compare({key: 5000}, {key: 5000})
-    assert not cluster.compare({key: 5000}, {key: 4999})
-    assert not cluster.compare({key: 5000}, {})
-    assert (
-        "('/a.mp4', 'indexed', None, 0, 1000, 'wheel spinning'): 5000 undisturbed, 4999 on the cluster"
-        in capsys.readouterr().out
-    )
+def index(score: int, *embedding: float) -> Indexed:
+    """Of one video with one row; nothing for a score of 0, and none without numbers."""
+    results = {("/a.mp4", "indexed", None, 0, 1000, "wheel spinning"): score} if score else {}
+    return Indexed(results, {("/a.mp4", 0): np.array(embedding, np.float32)} if embedding else {})
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (index(5000, 1.0, 2.0), None),
+        (index(5000, 1.001, 2.0), None),
+        (
+            index(4999, 1.0, 2.0),
+            "('/a.mp4', 'indexed', None, 0, 1000, 'wheel spinning'): 5000 undisturbed, 4999 on the cluster",
+        ),
+        (
+            index(0, 1.0, 2.0),
+            "('/a.mp4', 'indexed', None, 0, 1000, 'wheel spinning'): 5000 undisturbed, nothing on the cluster",
+        ),
+        (index(5000, 1.1, 2.0), "('/a.mp4', 0): embeddings that differ by 4.5%"),
+        (index(5000), "('/a.mp4', 0): an embedding in one of them only"),
+    ],
+)
+def test_a_difference_is_seen(found: Indexed, sentence: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cluster.compare(index(5000, 1.0, 2.0), found) == (sentence is None)
+    assert sentence is None or sentence in capsys.readouterr().out.splitlines()
 
 
 def test_ctrl_c_leaves_nothing_running(archive: Customised, folder: Path) -> None:

@@ -70,6 +70,7 @@ def test_the_cluster_listens_on_loopback_and_asks_for_a_token() -> None:
         service = COMPOSE["services"][name]
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
         assert service["shm_size"] == "4gb"
+        assert service["init"] is True
     assert COMPOSE["services"]["job"]["profiles"] == ["job"]
 
 
@@ -80,14 +81,60 @@ def test_secrets_come_from_the_environment_that_the_example_lists() -> None:
     values = [value for service in COMPOSE["services"].values() for value in service["environment"].items()]
     named = [(name, value) for name, value in values if re.search("PASSWORD|TOKEN|SECRET", name)]
     assert named
+    example = dict(line.split("=") for line in (DOCKER / "example.env").read_text().splitlines() if "=" in line)
+    assert len(example["INDEXER_TOKEN"]) >= 16  # as `indexer serve` wants it
     assert [name for name, value in named if not value.startswith("${")] == []
 
 
 def test_services_depend_on_services_that_say_when_they_are_well() -> None:
+    conditions = set()
     for service in COMPOSE["services"].values():
-        for name in service.get("depends_on", {}):
+        for name, need in service.get("depends_on", {}).items():
             other = COMPOSE["services"][name]
-            assert "healthcheck" in other or other["environment"].get("INDEXER_HEALTH"), name
+            conditions.add((need["condition"], name))
+            if need["condition"] == "service_healthy":
+                assert "healthcheck" in other or other["environment"].get("INDEXER_HEALTH"), name
+    # The bucket's program waits for the storage by itself, ends, and is started again if it could not make the bucket.
+    assert {need for need in conditions if need[0] != "service_healthy"} == {
+        ("service_started", "storage"),
+        ("service_completed_successfully", "bucket"),
+    }
+    assert COMPOSE["services"]["bucket"]["restart"] == "on-failure"
+
+
+def test_everything_that_compose_mounts_and_names_is_there() -> None:
+    for service in COMPOSE["services"].values():
+        assert set(service["networks"]) <= set(COMPOSE["networks"])
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (DOCKER / source).exists(), source
+    services = COMPOSE["services"]
+    for name in ("web", "job"):
+        assert "/jobs/compose.yaml" in services[name]["command"]
+        assert "../jobs:/jobs:ro" in services[name]["volumes"]
+    for name in ("head", "worker", "web", "job"):
+        assert "cache:/cache" in services[name]["volumes"]
+
+
+def test_the_job_of_compose_is_a_job_with_the_environment_that_compose_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    from indexer.config import load_job
+
+    for name, value in COMPOSE["services"]["job"]["environment"].items():
+        monkeypatch.setenv(name, re.sub(r"\$\{(\w+)[^}]*\}", "secret", value))
+    job = load_job(ROOT / "jobs/compose.yaml")
+    assert (job.source.uri, job.output.uri) == ("s3://archive/videos", "s3://archive/index")
+    assert (job.output.catalog, job.ray.address) == ("postgresql+psycopg://indexer@database/indexer", "head:6379")
+    hosts = {"head", "database", "storage"}
+    assert hosts <= set(COMPOSE["services"])
+
+
+def test_the_job_of_compose_joins_the_cluster_before_it_runs(programs: dict[str, str]) -> None:
+    """A driver reaches Ray only through a node on its own machine, which here is its own container."""
+    service = COMPOSE["services"]["job"]
+    words = [word.replace("$$", "$") for word in service["entrypoint"]]
+    done = subprocess.run([*words, *service["command"]], env=programs, capture_output=True, text=True, check=True)
+    assert done.stdout == "indexer run /jobs/compose.yaml\n"
+    assert done.stderr.startswith("ray start --address=head:6379 --num-cpus=0 ")
 
 
 def test_the_kubernetes_files_have_only_fields_that_are_published() -> None:
