@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo cluster-demo test lint types bench soak histories format lock schemas clean
+.PHONY: demo cluster-demo test lint types bench soak histories image-steps format lock schemas clean
 
 demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
@@ -31,6 +31,9 @@ soak: $(READY)  ## kill runs at random moments, N times, and compare with an und
 histories: $(READY)  ## try N random histories of runs, gc, forget, rebuild and deaths
 	INDEXER_HISTORIES=$(or $(N),2000) $(BIN)/pytest tests/test_histories.py
 
+image-steps: $(READY)  ## the steps of docker/Dockerfile as shell, in a clean folder; needs the network
+	$(BIN)/python -m tests.image
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -44,6 +47,8 @@ schemas: $(READY)  ## write the renderings in schemas/ and docs/ anew, after a c
 lock: $(READY)  ## resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group image --constraint requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --upgrade --quiet --custom-compile-command "make lock" --output-file docker/requirements.lock
 
 clean:
 	rm -rf .venv demo-archive

@@ -40,6 +40,29 @@ def test_everything_that_is_copied_is_there_and_reaches_the_engine() -> None:
         assert any(path.relative_to(ROOT).match(pattern) for pattern in kept), f".dockerignore keeps {source} out"
 
 
+def locked(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==([^ \n]+)", path.read_text(), flags=re.MULTILINE))
+
+
+def test_the_image_has_the_packages_of_the_lock_and_what_ray_needs_to_take_jobs() -> None:
+    image, ours = locked(DOCKER / "requirements.lock"), locked(ROOT / "requirements.lock")
+    assert {name: version for name, version in image.items() if ours.get(name, version) != version} == {}
+    assert {"ray", "torch", "torchvision", "av", "psycopg-binary", "opentimelineio", "hatchling"} <= set(image)
+    assert {"aiohttp", "aiohttp-cors", "grpcio"} <= set(image)  # ray[default]: the job server of a RayJob
+    assert {"pytest", "moto", "mypy"} & set(image) == set()
+    assert re.findall(r"\b(pip install|pip sync)\b(?!.*(--require-hashes|--no-deps|grep))", DOCKERFILE) == []
+
+
+def test_what_containers_fetch_once_lies_in_a_volume() -> None:
+    """Of the image's user: an anonymous or a new named volume takes over the owner that the folder has in the image."""
+    volumes = {"/index", "/scratch", "/cache"}
+    assert {name for line in instructions("VOLUME") for name in yaml.safe_load(line)} == volumes
+    made = re.search(r"install --directory --owner=indexer ([^&\n]+)", DOCKERFILE)
+    assert made is not None
+    assert set(made[1].split()) == volumes
+    assert re.search(r"XDG_CACHE_HOME=/cache\b", DOCKERFILE)
+
+
 def test_images_are_pinned() -> None:
     images = [line.split()[0] for line in instructions("FROM")]
     own = {line.split(" AS ")[1] for line in instructions("FROM")}
