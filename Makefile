@@ -38,11 +38,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY)  ## write the renderings in schemas/ and docs/ anew, after a change of the code they show
+schemas: $(READY)  ## write the renderings in schemas/, docs/ and docker/ anew, after a change of the code they show
 	$(BIN)/indexer schema job > schemas/job.schema.json
 	$(BIN)/indexer schema keys > docs/job-file.md
 	$(BIN)/indexer schema part > schemas/part.schema.txt
 	$(BIN)/indexer schema catalog > schemas/catalog.sql
+	env -i AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x PGPASSWORD=x $(BIN)/indexer schedule docker/kubernetes/archive.yaml \
+		--as kubernetes --image registry.example.com/indexer:cuda-1 --output docker/kubernetes
 
 lock: $(READY)  ## resolve the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --upgrade --quiet \

@@ -11,17 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kubernetes import unknown_fields
-
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
-KUBERNETES = [
-    document
-    for name in ("base", "rayjob")
-    for document in yaml.safe_load_all((DOCKER / f"kubernetes/{name}.yaml").read_text())
-]
+KUBERNETES = DOCKER / "kubernetes"
 
 HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
@@ -160,45 +154,15 @@ def test_the_job_of_compose_joins_the_cluster_before_it_runs(programs: dict[str,
     assert done.stderr.startswith("ray start --address=head:6379 --num-cpus=0 ")
 
 
-def test_the_kubernetes_files_have_only_fields_that_are_published() -> None:
-    assert {document["kind"] for document in KUBERNETES} >= {"RayJob", "Secret", "ConfigMap", "PersistentVolumeClaim"}
-    assert [field for document in KUBERNETES for field in unknown_fields(document)] == []
-
-
-def test_a_field_that_is_not_published_is_found() -> None:
-    container = {"name": "x", "volumeMount": []}
-    job = {
-        "kind": "RayJob",
-        "spec": {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [container]}}}}},
-    }
-    place = "RayJob.spec.rayClusterSpec.headGroupSpec.template.spec.containers.volumeMount"
-    assert unknown_fields(job) == [place]
-
-
-def test_what_the_kubernetes_files_refer_to_is_there() -> None:
-    by_kind = {(document["kind"], document["metadata"]["name"]) for document in KUBERNETES}
-    job = next(document for document in KUBERNETES if document["kind"] == "RayJob")
-    cluster = job["spec"]["rayClusterSpec"]
-    assert set(cluster) == {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
-    pods = [cluster["headGroupSpec"]["template"]["spec"], *(g["template"]["spec"] for g in cluster["workerGroupSpecs"])]
-    for pod in pods:
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert ("ServiceAccount", pod["serviceAccountName"]) in by_kind
-        (container,) = pod["containers"]
-        assert ("Secret", container["envFrom"][0]["secretRef"]["name"]) in by_kind
-        volumes = {volume["name"]: volume for volume in pod["volumes"]}
-        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
-        assert ("ConfigMap", volumes["jobs"]["configMap"]["name"]) in by_kind
-        assert ("PersistentVolumeClaim", volumes["index"]["persistentVolumeClaim"]["claimName"]) in by_kind
-
-
-def test_the_job_in_the_config_map_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from indexer.config import load_job
-
-    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    config = next(document for document in KUBERNETES if document["kind"] == "ConfigMap")
-    (tmp_path / "archive.yaml").write_text(config["data"]["archive.yaml"])
-    assert load_job(tmp_path / "archive.yaml").ray.address == "head:6379"
+def test_the_kubernetes_files_are_what_the_program_makes_of_their_job(tmp_path: Path) -> None:
+    """`make schemas` writes them anew."""
+    secrets = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"), "x")
+    words = ["schedule", "docker/kubernetes/archive.yaml", "--as", "kubernetes", "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "indexer", *words, "--image", "registry.example.com/indexer:cuda-1"]
+    subprocess.run(command, cwd=ROOT, env=secrets, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} | {"archive.yaml"} == {path.name for path in KUBERNETES.iterdir()}
+    for path in tmp_path.iterdir():
+        assert (KUBERNETES / path.name).read_text() == path.read_text()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import yaml
 from cronsim import CronSim
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from indexer.schedule.systemd import calendars
 from indexer.schedule.times import cron_text, next_times, portable, time_zone, times_of
 from indexer.schedule_view import Scheduler, show_schedule
 from tests.archives import Archive
-from tests.kubernetes import unknown_fields
+from tests.kubernetes import mistakes
 
 systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -223,7 +224,7 @@ def test_kubernetes_gets_a_cron_job_that_submits_a_ray_job_and_waits(
     monkeypatch.setenv("AWS_PROFILE", "archive")
     text = files(archive, "kubernetes", image="mine:3")["indexer-test.yaml"]
     kinds = by_kind(text)
-    assert set(kinds) == {"ServiceAccount", "Role", "RoleBinding", "CronJob"}
+    assert set(kinds) == {"ServiceAccount", "Role", "RoleBinding", "CronJob", "PersistentVolumeClaim"}
     spec = kinds["CronJob"]["spec"]
     assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("15 1 * * *", "Europe/Berlin", "Forbid")
     pod = spec["jobTemplate"]["spec"]["template"]["spec"]
@@ -231,10 +232,75 @@ def test_kubernetes_gets_a_cron_job_that_submits_a_ray_job_and_waits(
     assert subprocess.run(["sh", "-n", "-c", pod["containers"][0]["command"][2]], check=False).returncode == 0
     job = ray_job_of(text)
     assert (job["apiVersion"], job["kind"], job["metadata"]) == ("ray.io/v1", "RayJob", {"generateName": "indexer-test-"})
-    assert [*unknown_fields(job), *(field for document in kinds.values() for field in unknown_fields(document))] == []
+    assert [mistake for document in (job, *yaml.safe_load_all(text)) for mistake in mistakes(document)] == []
     head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert (head["image"], head["envFrom"]) == ("mine:3", [{"secretRef": {"name": "indexer-test"}}])
     assert "archive" not in text.replace(str(archive.folder), "")  # the value of a variable may be secret
+
+
+def pods_of(job: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Head and worker of a RayJob."""
+    cluster = job["spec"]["rayClusterSpec"]
+    return cluster["headGroupSpec"]["template"]["spec"], cluster["workerGroupSpecs"][0]["template"]["spec"]
+
+
+def test_pods_of_a_run_have_few_rights_and_all_that_they_mount(archive: Archive) -> None:
+    text = files(archive, "kubernetes")["indexer-test.yaml"]
+    made = {(document["kind"], document["metadata"]["name"]) for document in yaml.safe_load_all(text)}
+    job = ray_job_of(text)
+    assert job["spec"]["backoffLimit"] == 0  # exit 11 or 2 would start one cluster after the other
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray.__version__
+    assert job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for pod in pods_of(job):
+        assert (pod["securityContext"]["runAsNonRoot"], pod["automountServiceAccountToken"]) == (True, False)
+        (container,) = pod["containers"]
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["livenessProbe"]["exec"] == container["readinessProbe"]["exec"] == {"command": ["healthcheck.sh"]}
+        assert {"name": "INDEXER_HEALTH", "value": "ray"} in container["env"]
+        mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert set(mounted.values()) == {volume["name"] for volume in pod["volumes"]}
+        assert {str(archive.videos), str(archive.folder / "index"), "/dev/shm", "/etc/indexer"} <= set(mounted)
+        claims = {
+            volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume
+        }
+        outside = {claim for claim in claims if ("PersistentVolumeClaim", claim) not in made}
+        assert outside == {"indexer-test-source", "indexer-test-index"}
+        for claim in outside:
+            assert f"# A claim {claim} must be there, ReadWriteMany" in text
+    head, worker = pods_of(job)
+    assert [
+        mount["name"] for pod in (head, worker) for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "cache"
+    ] == ["cache"]
+    assert "# For nodes with GPUs write gpus_per_actor: 1" in text
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_actor", "most", "workers", "each"), [(1, 8, 8, "1"), (0.5, 8, 4, "1"), (0.4, 3, 2, "1"), (2, 3, 3, "2")]
+)
+def test_a_job_that_asks_for_gpus_gets_workers_with_them(
+    archive: Archive, gpus_per_actor: float, most: int, workers: int, each: str
+) -> None:
+    archive.write_job(ray={"gpus_per_actor": gpus_per_actor, "actors": [1, most]})
+    job = ray_job_of(files(archive, "kubernetes")["indexer-test.yaml"])
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["groupName"], group["replicas"]) == ("gpu", workers)
+    head, worker = pods_of(job)
+    assert worker["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == each
+    assert worker["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert "nvidia.com/gpu" not in head["containers"][0]["resources"]["limits"]
+
+
+def test_a_field_that_is_not_published_is_found_and_a_value_of_another_type() -> None:
+    container = {"name": "x", "volumeMount": [], "command": "indexer"}
+    template = {"spec": {"containers": [container]}}
+    group = {"rayStartParams": {"num-cpus": 0}, "template": template}
+    place = "RayJob.spec.rayClusterSpec.headGroupSpec"
+    assert mistakes({"kind": "RayJob", "spec": {"backoffLimit": "2", "rayClusterSpec": {"headGroupSpec": group}}}) == [
+        "RayJob.spec.backoffLimit is not int",
+        f"{place}.rayStartParams is not map",
+        f"{place}.template.spec.containers.volumeMount is unknown",
+        f"{place}.template.spec.containers.command is not texts",
+    ]
 
 
 def test_long_names_are_cut_and_stay_apart(archive: Archive) -> None:
@@ -280,7 +346,7 @@ def test_the_ray_cron_job_has_the_fields_that_there_are_and_says_alpha(archive: 
     assert text.startswith("# ALPHA: ")
     job = by_kind(text)["RayCronJob"]
     assert (job["apiVersion"], set(job["spec"])) == ("ray.io/v1", {"schedule", "timeZone", "jobTemplate"})
-    assert unknown_fields(job) == []
+    assert mistakes(job) == []
     assert job["spec"]["jobTemplate"]["entrypoint"].startswith("sh -c 'indexer run /etc/indexer/test.yaml; ")
 
 

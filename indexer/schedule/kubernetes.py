@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
 
 import yaml
 
 from indexer.errors import ConfigError
 from indexer.jobfile import read_job_file
 from indexer.schedule.command import Command
+from indexer.schedule.rayjob import Values, claims, confined, ray_job, unprivileged
 from indexer.schedule.times import portable
 
 KUBECTL_IMAGE = "alpine/k8s:1.34.1"
 """Any image with kubectl and a shell."""
-_FOLDER = "/etc/indexer"
 _MOST_NAME = 32
 """Characters: KubeRay takes 47 for a RayJob, and makes longer names of it."""
 
@@ -40,24 +39,24 @@ done
 def cron_job(command: Command, cron: str, zone: str, image: str) -> dict[str, str]:
     """File name -> text: everything that a CronJob needs that submits a RayJob and waits for its end."""
     name = _name(command)
-    ray_job = {
+    submitted = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {"generateName": f"{name}-"},
-        "spec": _ray_job(command, name, image),
+        "spec": ray_job(command.job, name, image, secret=bool(_variables(command))),
     }
     account = f"{name}-submit"
     pod = {
         "serviceAccountName": account,
         "restartPolicy": "Never",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": unprivileged(),
         "containers": [
             {
                 "name": "submit",
                 "image": KUBECTL_IMAGE,
                 "command": ["/bin/sh", "-c", _SUBMIT],
                 "volumeMounts": [{"name": "rayjob", "mountPath": "/rayjob", "readOnly": True}],
-                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                "securityContext": confined(),
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
             }
         ],
@@ -65,7 +64,8 @@ def cron_job(command: Command, cron: str, zone: str, image: str) -> dict[str, st
     }
     documents = [
         _config_map(name, f"{command.job.name}.yaml", _job_text(command)),
-        _config_map(f"{name}-rayjob", "rayjob.yaml", _dumped(ray_job)),
+        _config_map(f"{name}-rayjob", "rayjob.yaml", _dumped(submitted)),
+        _cache(name),
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}},
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -98,6 +98,7 @@ def cron_job(command: Command, cron: str, zone: str, image: str) -> dict[str, st
     head = (
         f"# kubectl apply -f indexer-{command.job.name}.yaml     (KubeRay and its RayJob must be installed)\n"
         "# A run that is still at work when the next one is due is left alone: concurrencyPolicy is Forbid.\n"
+        f"# At once: kubectl create job --from=cronjob/{name} {name}-first\n"
     )
     return {f"indexer-{command.job.name}.yaml": head + _advice(command) + "---\n".join(map(_dumped, documents))}
 
@@ -107,11 +108,16 @@ def ray_cron_job(command: Command, cron: str, zone: str, image: str) -> dict[str
     name = _name(command)
     documents = [
         _config_map(name, f"{command.job.name}.yaml", _job_text(command)),
+        _cache(name),
         {
             "apiVersion": "ray.io/v1",
             "kind": "RayCronJob",
             "metadata": {"name": name},
-            "spec": {"schedule": portable(cron), "timeZone": zone, "jobTemplate": _ray_job(command, name, image)},
+            "spec": {
+                "schedule": portable(cron),
+                "timeZone": zone,
+                "jobTemplate": ray_job(command.job, name, image, secret=bool(_variables(command))),
+            },
         },
     ]
     head = (
@@ -120,50 +126,6 @@ def ray_cron_job(command: Command, cron: str, zone: str, image: str) -> dict[str
         "# `--as kubernetes` does the same with what is stable.\n"
     )
     return {f"indexer-{command.job.name}.yaml": head + _advice(command) + "---\n".join(map(_dumped, documents))}
-
-
-def _ray_job(command: Command, name: str, image: str) -> dict[str, Any]:
-    job = f"{_FOLDER}/{command.job.name}.yaml"
-    variables = [variable for variable in command.variables if variable != "RAY_ADDRESS"]
-    container = {
-        "image": image,
-        "resources": {"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"cpu": "4", "memory": "16Gi"}},
-        "volumeMounts": [
-            {"name": "job", "mountPath": _FOLDER, "readOnly": True},
-            {"name": "shared-memory", "mountPath": "/dev/shm"},
-        ],
-    }
-    if variables:
-        container["envFrom"] = [{"secretRef": {"name": name}}]
-    volumes = [
-        {"name": "job", "configMap": {"name": name}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}},
-    ]
-
-    def pod(part: str) -> dict[str, Any]:
-        return {"spec": {"containers": [{"name": part, **container}], "volumes": volumes}}
-
-    return {
-        # 3: some videos failed, which `indexer failures` lists. As a failed RayJob, all of it would be tried again.
-        "entrypoint": f"sh -c 'indexer run {job}; code=$?; test $code -eq 3 || exit $code'",
-        "backoffLimit": 2,
-        "shutdownAfterJobFinishes": True,
-        "ttlSecondsAfterFinished": 86_400,
-        "submitterConfig": {"backoffLimit": 0},
-        "rayClusterSpec": {
-            "headGroupSpec": {"rayStartParams": {}, "template": pod("ray-head")},
-            "workerGroupSpecs": [
-                {
-                    "groupName": "workers",
-                    "replicas": 2,
-                    "minReplicas": 2,
-                    "maxReplicas": 2,
-                    "rayStartParams": {},
-                    "template": pod("ray-worker"),
-                }
-            ],
-        },
-    }
 
 
 def _job_text(command: Command) -> str:
@@ -179,17 +141,39 @@ def _job_text(command: Command) -> str:
 
 
 def _advice(command: Command) -> str:
-    job = command.job
-    local = [uri for uri in (job.source.uri, job.output.uri) if uri.startswith("/")]
-    lines = [f"# {uri} is a folder: mount it under this path in all pods, or use s3://." for uri in local]
+    job, name = command.job, _name(command)
+    lines = [
+        f"# A claim {claim} must be there, ReadWriteMany: it is mounted as {folder} in all pods. Or use s3://."
+        for folder, claim in claims(job, name).items()
+    ]
     if job.output.catalog.startswith("sqlite"):
         lines.append("# An SQLite catalog needs a disk of one machine, and pods move: use a PostgreSQL database.")
-    if variables := [variable for variable in command.variables if variable != "RAY_ADDRESS"]:
-        lines.append(f"# A secret {_name(command)} with these keys must be there: {', '.join(variables)}.")
+    if job.ray.gpus_per_actor == "auto":
+        lines.append("# For nodes with GPUs write gpus_per_actor: 1 below ray:, and take the image with CUDA.")
+    if variables := _variables(command):
+        lines.append("# What the job reads of the environment must be there as a secret:")
+        lines.append(f"# kubectl create secret generic {name} {' '.join(f'--from-literal={each}=...' for each in variables)}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _config_map(name: str, file: str, text: str) -> dict[str, Any]:
+def _variables(command: Command) -> list[str]:
+    """RAY_ADDRESS is set by KubeRay, and folders of this machine mean nothing there."""
+    return [
+        each for each in command.variables if each not in ("RAY_ADDRESS", "TORCH_HOME", "XDG_CACHE_HOME", "INDEXER_SCRATCH")
+    ]
+
+
+def _cache(name: str) -> Values:
+    """For the weights, which the driver fetches once and sends to the workers."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": f"{name}-cache"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}},
+    }
+
+
+def _config_map(name: str, file: str, text: str) -> Values:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {file: text}}
 
 
@@ -212,5 +196,5 @@ _Block.add_representer(
 _Block.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
 
 
-def _dumped(document: dict[str, Any]) -> str:
+def _dumped(document: Values) -> str:
     return yaml.dump(document, Dumper=_Block, sort_keys=False, width=120)
