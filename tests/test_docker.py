@@ -1,5 +1,6 @@
 """What can be known of the containers without an engine that runs them."""
 
+import itertools
 import os
 import re
 import shutil
@@ -143,6 +144,24 @@ def test_the_job_of_compose_is_a_job_with_the_environment_that_compose_gives(mon
     assert (job.output.catalog, job.ray.address) == ("postgresql+psycopg://indexer@database/indexer", "head:6379")
     hosts = {"head", "database", "storage"}
     assert hosts <= set(COMPOSE["services"])
+
+
+def test_the_docker_commands_that_are_shown_name_what_is_there() -> None:
+    shown = [*(DOCKER / "compose.yaml").read_text().splitlines(), *(ROOT / "docs/containers.md").read_text().splitlines()]
+    lines = [found[1] for line in shown if (found := re.match(r"(?:#  |\$) +(docker .*)", line))]
+    assert len(lines) == 5
+    stages = {line.split(" AS ")[1] for line in instructions("FROM")}
+    for line in lines:
+        words = line.split()
+        for before, word in itertools.pairwise(words):
+            assert before != "-f" or (ROOT / word).is_file(), word
+            assert before != "--target" or word in stages, word
+        if "compose" in words:
+            command = words[6:]  # docker compose -f FILE --env-file FILE
+            service = words[-1] if command[-1] == "bucket" else "job" if command[0] == "run" else command[-1].partition("=")[0]
+            assert service in COMPOSE["services"], line
+        for job in re.findall(r" run /(jobs/\S+)", line):
+            assert (ROOT / job).is_file(), job
 
 
 def test_the_job_of_compose_joins_the_cluster_before_it_runs(programs: dict[str, str]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from indexer.cli import app
 from indexer.config import load_job
 from indexer.errors import VIDEO_ERRORS, StopRun, VideoSkip
 from indexer.job_reference import job_reference
+from indexer.search.parse import parse
 from tests.archives import Archive
 
 ROOT = Path(__file__).parents[1]
@@ -28,18 +31,70 @@ RUN_ELSEWHERE = {"README.md": {"api"}, "docs/querying.md": None}
 """Pages with recipes in Python or shell, and the tests that run them: test_readme and test_querying look that they run all."""
 
 
+TYPED_ELSEWHERE = {
+    "make demo": "tests/test_demo.py",
+    "make test": "what you are looking at",
+    ". .venv/bin/activate": "a file that `make` makes",
+    "docker ": "tests/test_docker.py looks at files, targets and commands; there is no engine",
+    "RAY_AUTH_MODE=token ray start ": "tests/test_cluster_demo.py starts such nodes; here, what Ray says of the options",
+    "ray job submit ": "`make image-steps` submits a job; here, what Ray says of the options",
+}
+"""How a line begins that is no `indexer ...`, and who tests it."""
+
+
 def blocks(page: Path) -> list[tuple[str, str]]:
     """(What stands behind the first fence, the text) of each."""
     return re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
+def typed(page: Path) -> list[str]:
+    """What people are told to type, without comments."""
+    text = "".join(text for kind, text in blocks(page) if kind == "console")
+    return [line.split(" #")[0].strip() for line in re.findall(r"^\w*\$ +(.*)$", text, flags=re.MULTILINE)]
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """What people are told to type after `indexer`."""
-    for kind, text in blocks(page):
-        if kind == "console":
-            for line in text.splitlines():
-                if found := re.match(r"(?:\w*\$ +)(?:ray job submit .* -- )?indexer (.*)", line):
-                    yield shlex.split(re.split(r" [>|] | #", found[1])[0])
+    for line in typed(page):
+        if found := re.match(r"(?:ray job submit .* -- )?indexer (.*)", line):
+            yield shlex.split(re.split(r" [>|] ", found[1])[0])
+
+
+def test_everything_that_is_to_be_typed_is_run_or_tested_otherwise() -> None:
+    """`indexer ...` by the last test of this file."""
+    others = {line for page in PAGES for line in typed(page) if not line.startswith("indexer ")}
+    assert {line for line in others if not line.startswith(tuple(TYPED_ELSEWHERE))} == set()
+    assert [start for start in TYPED_ELSEWHERE if not any(line.startswith(start) for line in others)] == []
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(
+        r"(?:^|`)make ([\w-]+)", "\n".join([*others, *(page.read_text() for page in PAGES)]), re.MULTILINE
+    ):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+
+
+def test_ray_understands_what_is_to_be_typed() -> None:
+    from ray.dashboard.modules.job.cli import submit
+    from ray.scripts.scripts import start
+
+    lines = [line for line in typed(ROOT / "docs/scaling.md") if not line.startswith("indexer ")]
+    assert len(lines) == 3
+    for line in lines:
+        words = [word for word in shlex.split(line) if word != "RAY_AUTH_MODE=token"]
+        for command, beginning in ((start, ["ray", "start"]), (submit, ["ray", "job", "submit"])):
+            if words[: len(beginning)] == beginning:
+                command.make_context(beginning[-1], words[len(beginning) :])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_and_options_in_the_text_are_those_of_the_program(page: Path) -> None:
+    group = typer.main.get_group(app)
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for name, rest in re.findall(r"`indexer ([^\s`]+)([^`]*)`", text):
+        known = {
+            option for parameter in group.commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", rest):
+            assert option in known, f"indexer {name} {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -84,7 +139,14 @@ def test_every_block_is_of_a_kind_that_is_checked(page: Path, tmp_path: Path, mo
             (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
             load_job(tmp_path / "job.yaml")
         else:
-            assert language in ("", "console", "json"), kind
+            assert language == "console" or (kind, page.name) in {("", "architecture.md"), ("", "searching.md")}, kind
+
+
+def test_the_example_of_a_query_is_one() -> None:
+    ((_, text),) = [block for block in blocks(ROOT / "docs/searching.md") if block[0] == ""]
+    query = parse(text.strip())
+    assert query.near is not None
+    assert (query.action.words, query.near.action.words, query.without) == (("drinking",), ("laughing",), ("drinking beer",))
 
 
 def anchors(page: Path) -> set[str]:
@@ -173,36 +235,52 @@ def test_the_page_of_commands_names_every_command_and_no_other() -> None:
     assert set(re.findall(r"`indexer (\w+)", table)) == set(typer.main.get_group(app).commands)
 
 
-def test_the_first_ten_minutes_go_as_they_are_told(tmp_path: Path) -> None:
-    """Every command of the page on real videos; but no page is served, and no weights are downloaded."""
+def test_every_command_of_the_documentation_works(tmp_path: Path) -> None:
+    """From the first ten minutes on, on real videos; no weights are downloaded."""
     archive = Archive(tmp_path)
     for number in range(3):
         archive.add(f"{number}.mp4", first=number * 9)
     (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs/demo.yaml").write_text((ROOT / "jobs/demo.yaml").read_text())
     job = tmp_path / "jobs" / "mine.yaml"
     codes = {}
     here = {"/srv/archive/masters": str(archive.videos), "20": "1", "jobs/archive.yaml": "jobs/mine.yaml"}
 
-    def indexer(*words: str) -> subprocess.CompletedProcess[str]:
+    def indexer(*words: str) -> tuple[int, str, str]:
+        """Its exit code, and what it said. A page is looked at; its exit code is 0 if it was there."""
         command = [sys.executable, "-m", "indexer", *(here.get(word, word) for word in words)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        if words[0] == "serve":
+            return looked_at([*command, "--port", "0"], tmp_path)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout, done.stderr
 
     for words in commands(ROOT / "docs" / "getting-started.md"):
-        if words[0] == "serve":
-            continue
-        done = indexer(*words)
-        codes[" ".join(words[:1] + [word for word in words if word == "--limit"])] = (done.returncode, done.stderr)
+        code, out, complaints = indexer(*words)
+        codes[" ".join(word for word in words if word in (words[0], "--limit", "jobs/demo.yaml"))] = (code, complaints)
         if words[0] == "init":
-            text = done.stdout.replace("KINETICS400_V1", "random")
+            text = out.replace("KINETICS400_V1", "random")
             job.write_text(re.sub(r"name: (r3d_18|mc3_18|r2plus1d_18|s3d|mvit\w+|swin\w+)", "name: r3d_18", text).replace(
                 "min_age: 10m", "min_age: 0s").replace("cron: null", 'cron: "15 1 * * *"'))  # fmt: skip
     assert {name: code for name, (code, _) in codes.items()} == {
-        "init": 0, "doctor": 0, "plan": 0, "run --limit": 75, "status": 0, "run": 0, "search": 0, "schedule": 0,
+        "serve jobs/demo.yaml": 0, "init": 0, "doctor": 0, "plan": 0, "run --limit": 75, "status": 0, "run": 0, "search": 0,
+        "serve": 0, "schedule": 0,
     }, codes  # fmt: skip
     assert (tmp_path / "archery.csv").exists()
     assert list((tmp_path / "units").iterdir())
-    for page in ("README.md", "docs/operating.md", "docs/upkeep.md"):  # what they say of it all year
-        for words in commands(ROOT / page):
-            if words[0] not in ("serve", "init"):
-                done = indexer(*words)
-                assert done.returncode == 0, (page, words, done.stderr)
+    for words in {tuple(words): words for page in PAGES if page.name != "getting-started.md" for words in commands(page)}:
+        code, _, complaints = indexer(*words)
+        assert code == 0, (words, complaints)
+    assert (tmp_path / "live.parquet").exists()
+
+
+def looked_at(command: list[str], folder: Path) -> tuple[int, str, str]:
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+            assert found, line
+            with urllib.request.urlopen(found[0], timeout=60) as answer:
+                return 0, answer.read().decode(), line
+        finally:
+            process.send_signal(signal.SIGINT)
