@@ -1,6 +1,10 @@
 """The demonstration end to end: what search finds is what was drawn, in videos that the model never saw."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +16,38 @@ from torchvision.models.video import r3d_18
 from demo.actions import ACTIONS
 from demo.archive import FIRST_BLOCK_SEED, SEGMENT_SECONDS, Block, make_archive
 from demo.checkpoint import FIT_SEEDS, fit_checkpoint, preprocessed_clip
-from indexer import pipeline
 from indexer.catalog.connect import open_catalog
 from indexer.config import load_job
-from indexer.execute import make_executor
 from indexer.recipe import make_recipe
 from indexer.search import SearchResult, search
-from tests.archives import Heard
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the model and for the whole of `make demo`
 
 UNSEEN_SEEDS = range(500_000, 500_004)
-JOBS = Path(__file__).parents[1] / "jobs"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> tuple[Path, dict[str, list[Block]]]:
-    """The demo's own job file on an archive of other seeds than `make demo` uses, indexed with Ray."""
+    """`make demo`, with the model that all tests share: the job, and what was drawn when."""
     folder = tmp_path_factory.mktemp("demo")
-    timelines = make_archive(folder / "demo-archive" / "videos", videos=3, seed=7)
+    (folder / "demo-archive").mkdir()
     (folder / "demo-archive" / "model").symlink_to(demo_checkpoint.parent)
     (folder / "jobs").mkdir()
-    path = Path(shutil.copy(JOBS / "demo.yaml", folder / "jobs"))
-    job = load_job(path)
-    heard = Heard()
-    outcome = pipeline.run(job, lambda: make_executor(job, local=False), heard, pipeline.Options(), stopped=lambda: False)
-    assert (outcome, heard.videos["indexed"]) == ("complete", 3)
+    path = Path(shutil.copy(ROOT / "jobs/demo.yaml", folder / "jobs"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "demo"], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    # Both searches have found something, and each is followed by the truth.
+    assert re.findall(r"^\$ indexer search '(.*)' --job jobs/demo.yaml --limit 5$", done.stdout, flags=re.MULTILINE) == [
+        "wheel spinning",
+        "snow falling",
+    ]
+    assert len(re.findall(r"^\d\d:\d\d:\d\d +\d\d:\d\d:\d\d +[01]\.\d\d ", done.stdout, flags=re.MULTILINE)) >= 2
+    timelines = make_archive(folder / "demo-archive" / "videos")
+    assert len(timelines) == 6
     return path, timelines
 
 
@@ -94,7 +106,7 @@ def test_the_edges_of_moments_are_within_a_segment_of_the_truth(demo: tuple[Path
 
 
 def test_the_demo_job_is_the_one_that_make_demo_runs() -> None:
-    job = yaml.safe_load((JOBS / "demo.yaml").read_text())
+    job = yaml.safe_load((ROOT / "jobs/demo.yaml").read_text())
     assert (job["source"]["uri"], job["sampling"]["segment"]) == ("../demo-archive/videos", f"{SEGMENT_SECONDS}s")
 
 
