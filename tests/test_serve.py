@@ -187,6 +187,8 @@ def test_selected_moments_or_all_are_exported(site: Site) -> None:
     picks = re.findall(r'name="pick" value="([^"]*)"', site.page("/", q=site.query))
     some = site.get("/export.json", params={"q": site.query, "pick": picks[:2]})
     assert [moment["uri"] for moment in json.loads(some.text)["moments"]] == [moment["uri"] for moment in found[:2]]
+    lost = site.get("/export.json", params={"q": site.query, "pick": [*picks[:2], "999:0"]})
+    assert (lost.status_code, "1 of the 3 selected moments are not found any more" in lost.text) == (400, True)
     assert site.get("/export.edl", params={"q": site.query}).text.startswith("TITLE:")
     assert site.get("/export.doc", params={"q": site.query}).status_code == 404
     assert site.get("/export.csv").status_code == 400

@@ -290,7 +290,7 @@ def _first(found: Iterable[Found], sort: Sort, limit: int) -> tuple[list[Found],
 
 
 _KEYS: dict[Sort, Callable[[Found], tuple[Any, ...]]] = {
-    "best": lambda found: (-found[0].score, found[0].uri, found[0].start_seconds),
+    "best": lambda found: (-found[0].score, found[1].video_id, found[0].start_seconds),  # the order of the best hits
     "newest": lambda found: (-found[1].modified_at, found[0].uri, found[0].start_seconds),
     "video": lambda found: (found[0].uri, found[0].start_seconds),
 }

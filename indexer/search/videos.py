@@ -12,7 +12,8 @@ from sqlalchemy import Connection, bindparam, text
 from indexer.search.recipes import Standing
 
 Sort = Literal["best", "newest", "video"]
-"""Order of moments: by score, by the date of their video (last modified), or by its uri; then by uri and time."""
+"""Order of moments: by score, then that in which their videos were first claimed; by the date of the video (last modified),
+then its uri; or by its uri. Then by time. No two moments are level, so a longer answer always begins with the shorter one."""
 
 VIDEOS_AT_ONCE = 500
 

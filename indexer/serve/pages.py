@@ -199,9 +199,15 @@ def pick_of(video_id: int, moment: Moment) -> str:
 
 
 def picked(found: SearchResult, picks: Sequence[str]) -> tuple[Moment, ...]:
-    """The moments that were chosen; all if none was."""
+    """The moments that were chosen; all if none was. Raises ConfigError if one of them is not among those found."""
+    if not picks:
+        return found.moments
     chosen = set(picks)
-    return tuple(m for m in found.moments if not chosen or pick_of(found.videos[m.uri].video_id, m) in chosen)
+    here = tuple(moment for moment in found.moments if pick_of(found.videos[moment.uri].video_id, moment) in chosen)
+    if len(here) < len(chosen):
+        lost = f"{len(chosen) - len(here)} of the {len(chosen)} selected moments"
+        raise ConfigError(f"{lost} are not found any more, as the index has changed; search again, and select anew")
+    return here
 
 
 def _more(asked: Asked, found: SearchResult) -> str | None:
