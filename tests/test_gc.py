@@ -312,7 +312,7 @@ def test_death_at_any_step_of_gc_costs_nothing(tmp_path: Path) -> None:
     template = Index(f"sqlite:///{tmp_path}/template/catalog.db", str(tmp_path / "template"))
     nights(template)
     template.run(indexed("night2", "2", ("bowling", 0.2)), gone=["night3"])
-    template.orphan(indexed("z", "1", ("yoga", 0.5)))
+    template.orphan(indexed("night0", "1", ("yoga", 0.5)))
     expected = template.dump()
     template.close()
 
