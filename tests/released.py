@@ -1,12 +1,14 @@
-"""Writes down a small catalog of the newest schema, as SQL text, for the tests of later versions: `python -m tests.released`.
+"""Writes down a small catalog of the newest schema, as SQL text, and a small part, for the tests of later versions:
+`python -m tests.released`.
 
-Once for every release that has a new schema. What is there is never written again.
+Once for every release that has a new schema of either. What is there is never written again.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -16,6 +18,9 @@ from indexer.catalog.commit import claim, finish_run, mark_gone, start_run
 from indexer.catalog.connect import open_catalog, writing
 from indexer.catalog.lease import acquire
 from indexer.records import Skipped
+from indexer.storage import open_storage
+from indexer.write.footer import SCHEMA_VERSION
+from indexer.write.parquet import write_part
 from tests.catalogs import LABELS, RECIPES, failed, index, indexed, video
 from tests.postgres import Postgres
 
@@ -42,17 +47,28 @@ def fill(engine: Engine) -> None:
         connection.exec_driver_sql(f"UPDATE lease SET {elsewhere}")
 
 
-def write(name: str, text: str) -> None:
+def write(name: str, content: str | bytes) -> None:
     path = FOLDER / name
     if path.exists():
         print(f"{path} is there already")
     else:
-        path.write_text(text)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def a_part(folder: Path) -> bytes:
+    """Two videos, one of them without a label in its second segment."""
+    first, second = indexed("b é.mp4", "1", ("yoga", 0.3)), indexed("a.mp4", "2", ("yoga", 0.91234), ("archery", 1.0))
+    bare = replace(second.segments[1], labels=(), scores=())
+    videos = first, replace(second, segments=(second.segments[0], bare))
+    storage = open_storage(str(folder))
+    part = write_part(videos, storage, recipe=RECIPES["A"], run_id=7, sequence=1, labels=LABELS)
+    return (folder / part.name).read_bytes()
 
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="indexer-") as folder:
+        write(f"{SCHEMA_VERSION}.parquet", a_part(Path(folder)))
         engine = open_catalog(f"sqlite:///{folder}/catalog.db", create=True)
         fill(engine)
         engine.dispose()

@@ -18,15 +18,18 @@ from indexer.catalog.anew import catalog_anew, open_sound
 from indexer.catalog.lease import acquire
 from indexer.config import Job, load_job
 from indexer.errors import ConfigError, DatabaseError, RunHeld
+from indexer.records import MediaInfo, Video
 from indexer.upkeep.compact import compact
 from indexer.upkeep.rebuild import Rebuilt, fill, rebuild
 from indexer.upkeep.standing import FoundPart, standing_videos
-from indexer.write.footer import Footer, PartVideo
+from indexer.write.footer import SCHEMA_VERSION, Footer, PartVideo
 from indexer.write.parquet import write_part
+from indexer.write.read import read_videos
 from tests.catalogs import LABELS, RECIPES, failed, indexed, stats
 from tests.dump import assert_sound, live_rows_of_parts
 from tests.fuses import Burning, Fuse, deaths
 from tests.indexes import JOB, Index, three_runs
+from tests.released import FOLDER
 from tests.s3 import S3Place
 from tests.synthetic import TextArchive
 
@@ -109,6 +112,27 @@ def test_a_lost_catalog_is_made_anew_from_the_parts(index: Index, tmp_path: Path
     (name,) = index.run(indexed("a", "2", ("yoga", 0.6)))
     assert int(name.split("-")[1]) > runs[-1]
     assert index.codes() == []
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_a_part_of_every_release_is_as_good_as_a_new_one(tmp_path: Path, version: int) -> None:
+    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
+    place = index.path("parts/part-000007-0001-aabbccdd.parquet")
+    place.parent.mkdir(parents=True)
+    shutil.copy(FOLDER / f"{version}.parquet", place)
+    lose(index)
+    assert rebuilt(index, tmp_path) == Rebuilt(videos=2, segments=3, parts=1)  # a deep check is part of it
+    assert index.rows() == [
+        ("/archive/a.mp4", "aa" * 32, 0, 10_000, "yoga", 9123),
+        ("/archive/b é.mp4", "aa" * 32, 0, 10_000, "yoga", 3000),
+    ]
+    with place.open("rb") as file:
+        a, b = read_videos(file)
+    assert (a.video, a.warnings) == (Video("/archive/a.mp4", "2", 100, 5.0), ("W_X",))
+    assert b.info == MediaInfo(0.0, 10.0, 320, 240, "h264", 25.0)
+    assert [segment.embedding.tolist() for segment in a.segments] == [[0.912109375, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]]
+    index.run(gone=["a.mp4", "b é.mp4"])
+    index.close()
 
 
 def test_it_is_the_same_again_after_compaction_and_without_the_old_parts(index: Index, tmp_path: Path) -> None:

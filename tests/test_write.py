@@ -162,6 +162,18 @@ def test_a_footer_that_makes_no_sense_is_refused(part_path: Path, key: str, valu
         read_footer(file)
 
 
+def test_keys_that_a_later_version_adds_are_passed_over(part_path: Path) -> None:
+    table = pq.read_table(part_path)
+    metadata = dict(table.schema.metadata)
+    videos = [entry | {"colour": "green"} for entry in json.loads(metadata[b"indexer.videos"])]
+    metadata |= {b"indexer.videos": json.dumps(videos).encode(), b"indexer.mood": b"good", b"\xff": b"\xff"}
+    with part_path.open("rb") as file:
+        before = read_footer(file)
+    pq.write_table(table.replace_schema_metadata(metadata), part_path)
+    with part_path.open("rb") as file:
+        assert read_footer(file) == before
+
+
 def test_embeddings_are_stored_plain_and_the_rest_is_compressed(part_path: Path) -> None:
     group = pq.ParquetFile(part_path).metadata.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from indexer.records import IndexedVideo, MediaInfo, Recipe, Video
 
 SCHEMA_VERSION = 1
-"""Raised when a reader of older parts would have to know. New footer keys do not count."""
+"""Raised when a reader of older parts would have to know. New footer keys do not count: older readers pass over them, and
+what they mean in older parts is said in LATER_KEYS, or by the default of the field of `PartVideo`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class PartVideo:
 
 
 _VIDEO_KEYS = tuple(field.name for field in fields(PartVideo))
+_FIRST_VIDEO_KEYS = frozenset(field.name for field in fields(PartVideo) if field.default is MISSING)
 
 KEYS = {
     "indexer.schema_version": "version of this layout, a whole number",
@@ -71,6 +73,9 @@ KEYS = {
     "indexer.labels": "JSON list: all classes of the model, in its order",
     "indexer.videos": f"JSON list, by uri: {', '.join(_VIDEO_KEYS)}",
 }
+
+LATER_KEYS: dict[bytes, bytes] = {}
+"""Of KEYS, those that older parts do not have -> the text that they would have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,8 @@ class Footer:
     @classmethod
     def of_metadata(cls, metadata: Mapping[bytes, bytes] | None) -> Footer:
         """Raises KeyError or ValueError if this is no part that this program can read."""
-        values = {key: (metadata or {})[key.encode()].decode() for key in KEYS}
+        found = {**LATER_KEYS, **(metadata or {})}
+        values = {key: found[key.encode()].decode() for key in KEYS}
         if int(values["indexer.schema_version"]) > SCHEMA_VERSION:
             raise ValueError(f"it has layout {values['indexer.schema_version']}, made by a newer version of this program")
         return cls(
@@ -110,5 +116,5 @@ class Footer:
 
 
 def _video(entry: Mapping[str, Any]) -> PartVideo:
-    known = {key: entry[key] for key in _VIDEO_KEYS}
+    known = {key: entry[key] for key in _VIDEO_KEYS if key in entry or key in _FIRST_VIDEO_KEYS}
     return PartVideo(**known | {"warnings": tuple(known["warnings"])})
