@@ -94,6 +94,11 @@ def described(engine: Engine) -> dict[str, Any]:
     return tables
 
 
+def test_the_newest_schema_is_written_down_for_later_versions() -> None:
+    assert RELEASED[-1] == migrate.HEAD, "python -m tests.released"
+    assert sorted(path.name for path in FOLDER.glob("*.postgresql.sql")) == [f"{one}.postgresql.sql" for one in RELEASED]
+
+
 @pytest.mark.parametrize("revision", RELEASED)
 def test_a_catalog_of_every_release_opens_and_says_the_same(
     load: Callable[[str], str], new_url: Callable[[], str], revision: str
@@ -161,6 +166,40 @@ def test_a_kill_inside_a_migration_leaves_the_old_schema(load: Callable[[str], s
     assert (dump, revision) == (before[1], "9001")
     assert set(tables) == {*before[0], "tag"}
     assert [column["name"] for column in tables["video"]["columns"]][-1] == "rating"
+
+
+DIES = """
+import os, signal
+from sqlalchemy import Engine, event
+from indexer.catalog import connect
+taken = []
+def step(*args):
+    if len(args) == 1 or args[2].split()[0] in ("CREATE", "DROP", "ALTER", "INSERT", "UPDATE", "DELETE"):
+        taken.append(args)
+        if len(taken) == {steps}:
+            os.kill(os.getpid(), signal.SIGKILL)
+event.listen(Engine, "before_cursor_execute", step)
+event.listen(Engine, "commit", step)
+connect.open_catalog({url!r}, create=False)
+"""
+
+
+def test_a_kill_at_any_step_from_the_first_schema_to_the_newest_leaves_one_of_them(tmp_path: Path) -> None:
+    file = sqlite3.connect(tmp_path / "catalog.db")
+    file.executescript((FOLDER / f"{RELEASED[0]}.sqlite.sql").read_text())
+    file.close()
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    before = described_and_dumped(url)
+    for steps in range(1, 20):
+        ended = subprocess.run([sys.executable, "-c", DIES.format(steps=steps, url=url)], cwd=FOLDER.parents[1])
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL
+        assert described_and_dumped(url) == before
+    assert steps > 3  # the index, the number of the schema, the commit
+    tables, dump, revision = described_and_dumped(url)
+    assert (dump, revision) == (before[1], migrate.HEAD)
+    assert "ix_hit_strong" in {one["name"] for one in tables["hit"]["indexes"]}
 
 
 def described_and_dumped(url: str) -> tuple[dict[str, Any], list[Any], str]:
