@@ -1,9 +1,12 @@
 """What a file says of itself, and what is really there: lengths, clocks, cuts, kinds."""
 
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,6 +17,8 @@ from indexer.decode.probe import open_video
 from indexer.errors import VideoError, VideoSkip
 from tests.test_decode import decode
 from tests.videos import pattern, write_video
+
+REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
 
 class Pipe:
@@ -65,15 +70,19 @@ def test_a_live_stream_that_states_no_length_is_indexed_to_its_end(tmp_path: Pat
     assert end.warnings == ()
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("mpg", "mpeg2video")])
-def test_the_pieces_of_a_joined_stream_follow_each_other(tmp_path: Path, suffix: str, codec: str) -> None:
-    first = write_video(tmp_path / f"a.{suffix}", frames=75, codec=codec)
-    second = write_video(tmp_path / f"b.{suffix}", frames=50, codec=codec, picture=lambda number: pattern(number + 75))
+@pytest.mark.parametrize(
+    ("suffix", "codec", "first_frames"), [("ts", "libx264", 75), ("ts", "libx264", 25), ("mpg", "mpeg2video", 75)]
+)
+def test_the_pieces_of_a_joined_stream_follow_each_other(tmp_path: Path, suffix: str, codec: str, first_frames: int) -> None:
+    first = write_video(tmp_path / f"a.{suffix}", frames=first_frames, codec=codec)
+    second = write_video(
+        tmp_path / f"b.{suffix}", frames=50, codec=codec, picture=lambda number: pattern(number + first_frames)
+    )
     joined = tmp_path / f"joined.{suffix}"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
     clips, end = decode(joined)
-    assert end.info.duration_seconds == pytest.approx(5.0)
-    assert [clip[0] for clip in clips] == [(25 * second + 7) % 28 for second in range(5)]
+    assert end.info.duration_seconds == pytest.approx(first_frames / 25 + 2)
+    assert [clip[0] for clip in clips] == [(25 * second + 7) % 28 for second in range(first_frames // 25 + 2)]
     assert end.warnings == ("W_TIMESTAMPS",)
     assert decode(first)[1].warnings == ()
 
@@ -89,6 +98,12 @@ def test_pictures_after_the_stated_end_are_said_to_be_there(tmp_path: Path) -> N
     video = open_video(str(path), max_pixels=36_000_000)
     assert not goes_on(video.container, video.stream.index, 4.0)
     video.close()
+
+
+def test_a_second_mp4_in_the_file_of_the_first_is_said_to_be_there(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", frames=25)
+    path.write_bytes(path.read_bytes() * 2)
+    assert decode(path)[1].warnings == ("W_TRAILING",)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.15])
@@ -141,6 +156,80 @@ def test_a_kind_is_told_by_more_than_its_first_letters(tmp_path: Path, content: 
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
     assert outcome(path)[0] == code
+
+
+def test_one_of_two_streams_is_indexed_and_the_other_told(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, (width, height) in zip(streams, [(320, 240), (160, 120)], strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(25):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(pattern(number, width=stream.width, height=stream.height), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    _, end = decode(path)
+    assert ((end.info.width, end.info.height), end.warnings) == ((320, 240), ("W_MULTI_VIDEO",))
+
+
+def test_high_dynamic_range_is_told(tmp_path: Path) -> None:
+    assert decode(write_video(tmp_path / "v.mp4", frames=25, color_trc=16))[1].warnings == ("W_HDR",)
+
+
+def test_times_that_repeat_are_repaired_and_told(tmp_path: Path) -> None:
+    """Four of five frames have the time of the one before them."""
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(25):
+            frame = av.VideoFrame.from_ndarray(pattern(number), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            for packet in stream.encode(frame):
+                packet.pts = packet.dts = number - number % 5
+                container.mux(packet)
+    clips, end = decode(path)
+    assert all(before < after for clip in clips for before, after in pairwise(clip))
+    assert end.warnings == ("W_TIMESTAMPS",)
+
+
+@pytest.mark.parametrize(
+    ("stored", "size"),
+    [
+        ({"aspect": Fraction(4, 3)}, (427, 240)),
+        ({"rotation": 90}, (240, 320)),
+        ({"rotation": 180}, (320, 240)),
+        ({"rotation": 90, "aspect": Fraction(4, 3)}, (240, 427)),
+    ],
+)
+def test_the_size_is_that_of_the_picture_as_shown(tmp_path: Path, stored: dict[str, Any], size: tuple[int, int]) -> None:
+    _, end = decode(write_video(tmp_path / "v.mp4", frames=5, **stored))
+    assert (end.info.width, end.info.height) == size
+
+
+REAL = {
+    "two_video_streams.mp4": (13.013, 480, 270, "h264", ("W_MULTI_VIDEO",)),
+    "av1.mkv": (5.0, 640, 360, "av1", ()),
+    "avi_h264_no_pts_1080p.avi": (3.433, 1920, 1080, "h264", ()),
+    "six_fps.mp4": (9.5, 340, 256, "h264", ()),
+    "hevc_10bit.mp4": (1.0, 200, 200, "hevc", ()),
+    "rot_0.mov": (0.1, 568, 320, "h264", ("W_SHORT",)),
+    "rot_90.mov": (0.1, 320, 568, "h264", ("W_SHORT",)),
+    "rot_270.mov": (0.1, 320, 568, "h264", ("W_SHORT",)),
+    "unordered_pts.mov": (0.125, 50, 50, "h264", ("W_SHORT",)),
+}
+
+
+@pytest.mark.skipif(not REAL_VIDEOS.is_dir(), reason="the folder of real videos is not here")
+@pytest.mark.parametrize("name", REAL)
+def test_real_videos_are_what_they_are(tmp_path: Path, name: str) -> None:
+    _, end = decode(Path(shutil.copy(REAL_VIDEOS / name, tmp_path)), segment_seconds=5.0)
+    info = end.info
+    assert (round(info.duration_seconds, 3), info.width, info.height, info.codec, end.warnings) == REAL[name]
+    assert end.segments[-1].end_seconds == pytest.approx(info.start_seconds + info.duration_seconds)
 
 
 def test_no_picture_is_made_of_a_video_that_is_too_big(tmp_path: Path) -> None:

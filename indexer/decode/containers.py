@@ -23,6 +23,8 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,asf,ogg,mxf,dv,h264,hevc,gif,ivf,obu,nut,y4m"
 )
 PROTOCOLS = "file"
+_BOXES_LOOKED_AT = 10
+"""Of an MP4, at most; one in fragments has thousands, and each costs a read."""
 _MOST_PIXELS = 2**31 - 1
 """That FFmpeg can be told to allow."""
 
@@ -74,6 +76,12 @@ def cut_short(file: VideoFile) -> Truncated | None:
             f"was cut: {size:,} of the {claimed:,} bytes that it claims are there, and no frame can be found in them"
         )
     return None
+
+
+def holds_another(file: VideoFile) -> bool:
+    """Whether a second MP4 follows the first one in `file`: of joined files, FFmpeg knows the first one only."""
+    with file.open() as stream:
+        return sum(kind == "moov" for kind, _, _ in mp4_boxes(stream, _BOXES_LOOKED_AT)) > 1
 
 
 def why_undecodable(file: VideoFile) -> VideoError:

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from indexer.decode.containers import open_container
 from indexer.storage.fetch import VideoFile
 
-JUMP_SECONDS = 1.0
+JUMP_SECONDS = 0.2
 """A clock that goes back by more was set anew; by less, packets are in another order than their frames."""
 _JOINABLE = ("mpegts", "mpeg")
 """Containers without a header that speaks for the whole file: recorders and `cat` put pieces of them together."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.decode import sampling
-from indexer.decode.containers import is_encrypted, why_undecodable
+from indexer.decode.containers import holds_another, is_encrypted, why_undecodable
 from indexer.decode.keyframes import KeyFrames, read_key_frames
 from indexer.decode.packets import goes_on
 from indexer.decode.preprocess import Sampler
@@ -238,9 +238,16 @@ def _judge(
         warnings.append("W_TRUNCATED")
     elif len(kept) < len(spans):
         warnings.append("W_GAP")
-    stated_seconds = opened.origin_seconds + info.start_seconds + info.duration_seconds
-    if whole and opened.clock == "pts" and goes_on(opened.container, opened.stream.index, stated_seconds + _TRAILING_SECONDS):
+    if whole and _is_followed(opened):
         warnings.append("W_TRAILING")
     if info.duration_seconds < settings.geometry.span_seconds:
         warnings.append("W_SHORT")
     return tuple(dict.fromkeys(warnings))
+
+
+def _is_followed(opened: OpenVideo) -> bool:
+    """Whether pictures follow the stated end, where the reader stopped."""
+    if opened.clock != "pts":
+        return False
+    stated_seconds = opened.origin_seconds + opened.info.start_seconds + opened.info.duration_seconds
+    return goes_on(opened.container, opened.stream.index, stated_seconds + _TRAILING_SECONDS) or holds_another(opened.file)

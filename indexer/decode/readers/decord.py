@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import av
 import av.error
 import numpy as np
 
@@ -106,6 +107,7 @@ def _check_shown_alike(video: OpenVideo) -> None:
         raise ReaderRefused("its clock begins anew somewhere, which decord takes for frames out of order")
     with open_container(video.path) as source, suppress(av.error.FFmpegError):
         for frame in islice(source.decode(source.streams[video.stream.index]), _FRAMES_LOOKED_AT):
+            assert isinstance(frame, av.VideoFrame)
             if frame.interlaced_frame:
                 raise ReaderRefused("it is interlaced, and decord shows the lines of two moments at once")
             if video.aspect != 1 and quarter_turns(frame) % 2:
