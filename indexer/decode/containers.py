@@ -47,7 +47,7 @@ def open_container(source: str | VideoFile, *, max_pixels: int = _MOST_PIXELS, b
     except av.error.ArgumentError:
         raise FormatRefused("is not one of the video containers that are opened") from None
     except av.error.InvalidDataError:
-        raise cut_short(file) or _encrypted(file) or _unknown(file) from None
+        raise _unopened(file) from None
     except (av.error.FFmpegError, MemoryError) as error:
         # A damaged header can ask for more memory than there is; that is the file's fault, not the machine's. What FFmpeg
         # has to say besides is an error number and the path, and may be about another file.
@@ -65,11 +65,8 @@ def cut_short(file: VideoFile) -> Truncated | None:
     with file.open() as stream:
         size = stream.seek(0, os.SEEK_END)
         boxes = mp4_boxes(stream)
-        whole = {kind for kind, offset, claimed in boxes if offset + claimed <= size}
-        if boxes and whole & {"moov", "moof"}:
+        if any(kind in ("moov", "moof") and offset + claimed <= size for kind, offset, claimed in boxes):
             return None  # the index is there: as far as its pictures are, they can be found
-        if any(kind == "mdat" for kind, _, _ in boxes) and not any(kind in ("moov", "moof") for kind, _, _ in boxes):
-            return Truncated("the recording was cut: its index (the moov box) is missing, so no frame can be found")
         claimed = claimed_bytes(stream)
     if claimed > size:
         return Truncated(
@@ -93,8 +90,13 @@ def _encrypted(file: VideoFile) -> Encrypted | None:
     return Encrypted("the video stream is encrypted (common encryption)") if is_encrypted(file) else None
 
 
-def _unknown(file: VideoFile) -> VideoError:
+def _unopened(file: VideoFile) -> VideoError:
     with file.open() as stream:
-        if any(kind in ("moov", "moof") for kind, _, _ in mp4_boxes(stream)):
-            return Corrupt("is damaged: the container is there, but its index cannot be read")
+        kinds = {kind for kind, _, _ in mp4_boxes(stream)}
+    if "mdat" in kinds and not kinds & {"moov", "moof"}:
+        return Truncated("the recording was cut: its index (the moov box) is missing, so no frame can be found")
+    if reason := cut_short(file) or _encrypted(file):
+        return reason
+    if kinds & {"moov", "moof"}:
+        return Corrupt("is damaged: the container is there, but its index cannot be read")
     return NotMedia("is not a video: no known container format in it")
