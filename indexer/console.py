@@ -97,9 +97,9 @@ class ConsoleReporter:
 
     def _next_command(self, tally: Tally) -> str:
         job = shlex.quote(self._job_path)
-        if tally.failed:
+        if tally.failed and tally.run_id is not None:
             return f"indexer failures {job}"
-        if tally.left:
+        if tally.failed or tally.left:
             return f"indexer run {job}"
         return f'indexer search "..." --job {job}'
 

@@ -261,6 +261,7 @@ def _count(tally: Tally, plan: Plan, work: Sequence[Video]) -> None:
     tally.failed = len(plan.failed) + len(plan.listing_failures)
     tally.failed_before = len(plan.failed)
     tally.failure_codes.update(failure.code for failure in plan.listing_failures)
+    tally.unseen = plan.unseen
     tally.skipped = plan.skipped
     tally.skip_reasons.update(skip.reason for skip in plan.listing_skips)
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TextIO
 from indexer.records import Failure, IndexedVideo, Outcome, Skipped
 
 EVENT_VERSION = 1
+UNSEEN_KEPT = 100
 LINE_EVERY_SECONDS = 10.0
 """Where nobody watches a moving line, one plain line this often."""
 
@@ -46,6 +47,8 @@ class Tally:
     warnings: Counter[str] = field(default_factory=Counter)
     failure_codes: Counter[str] = field(default_factory=Counter)
     skip_reasons: Counter[str] = field(default_factory=Counter)
+    unseen: tuple[Failure, ...] = ()
+    """Of the failed: folders and videos that the listing could not look at, and whose results stay as they were."""
     stages: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("list", "read", "decode", "infer", "write", "commit"), 0.0)
     )
@@ -121,6 +124,7 @@ class Tally:
             "machine": this_machine(),
             "stages": {name: round(seconds, 3) for name, seconds in self.stages.items()},
             "failures": dict(self.failure_codes),
+            "unseen": [{"uri": one.video.uri, "code": one.code, "message": one.message} for one in self.unseen[:UNSEEN_KEPT]],
             "skips": dict(self.skip_reasons),
             "warnings": dict(self.warnings),
         }

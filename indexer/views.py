@@ -69,15 +69,20 @@ def show_failures(path: Path, *, as_json: bool) -> None:
     job = load_job(path)
     engine = open_index(job)
     recipe_id = None if engine is None else lookup.find_recipe(engine, current_recipe(job, engine) or "")
-    failed = [] if engine is None or recipe_id is None else lookup.failures(engine, recipe_id)
+    failed, unseen = [], []
+    if engine is not None and recipe_id is not None:
+        failed, unseen = lookup.failures(engine, recipe_id), lookup.unseen(engine, recipe_id)
     if as_json:
-        print_json([asdict(video) | {"retry": VIDEO_ERRORS[video.code].retry} for video in failed])
+        print_json([asdict(video) | {"retry": VIDEO_ERRORS[video.code].retry} for video in (*failed, *unseen)])
         return
-    for video in failed:
+    for video in (*failed, *unseen):
         out().print(Text(printable(video.uri), style="bold"))
         times = f" (tried {video.attempts} times)" if video.attempts > 1 else ""
         out().print(Text(f"  {video.code}: {video.message}{times}\n  {VIDEO_ERRORS[video.code].cure}"))
     out().print(f"{len(failed)} failed" if failed else "No video failed.")
+    if unseen:
+        of_them = "it" if len(unseen) == 1 else "them"
+        out().print(f"{len(unseen)} could not be looked at in the last run; what the index has of {of_them} stays as it was.")
 
 
 def show_models(*, as_json: bool) -> None:

@@ -28,6 +28,10 @@ def unseen(name: str) -> Failure:
     return Failure(video(name, ""), "E_ACCESS", "the folder cannot be read: Permission denied")
 
 
+def not_there(name: str) -> Failure:
+    return Failure(video(name, ""), "E_NOT_FOUND", "there is no such file")
+
+
 def knowing(**states: str) -> dict[str, KnownVideo]:
     """name="state" (of bytes 1) or name="state fingerprint"; __ in a name is a slash."""
     known = {}
@@ -66,6 +70,8 @@ def buckets(plan: Plan) -> dict[str, object]:
         "gone": [uri[3:] for uri in plan.gone],
         "adopted": [uri[3:] for uri in plan.adopted],
         "news": [item.video.uri[3:] for item in plan.news],
+        "lost": plan.lost,
+        "unseen": [failure.video.uri[3:] for failure in plan.unseen],
     }
     return {name: value for name, value in fields.items() if value}
 
@@ -91,14 +97,18 @@ def buckets(plan: Plan) -> dict[str, object]:
         (skipped("x", "too_new"), {"x": "pending"}, {"listing_skips": ["x"]}),
         (skipped("x", "too_new"), {"x": "indexed"}, {"unchanged": 1}),
         (unseen("x"), {}, {"listing_failures": ["x"], "news": ["x"]}),
-        (unseen("x"), {"x": "indexed"}, {"listing_failures": ["x"]}),
-        (unseen("x"), {"x": "pending"}, {"listing_failures": ["x"]}),
+        (unseen("x"), {"x": "indexed"}, {"listing_failures": ["x"], "unseen": ["x"]}),
+        (unseen("x"), {"x": "pending"}, {"listing_failures": ["x"], "unseen": ["x"]}),
         (unseen("x"), {"x": "failed "}, {"listing_failures": ["x"]}),
         (unseen("x"), {"x": "pending "}, {"listing_failures": ["x"], "news": ["x"]}),
+        (not_there("x"), {}, {"listing_failures": ["x"], "news": ["x"]}),
+        (not_there("x"), {"x": "indexed"}, {"listing_failures": ["x"], "news": ["x"], "lost": 1}),
+        (not_there("x"), {"x": "failed"}, {"listing_failures": ["x"], "news": ["x"], "lost": 1}),
+        (not_there("x"), {"x": "failed "}, {"listing_failures": ["x"]}),
         (
             unseen("x/"),
             {"x__1": "indexed", "x__y__2": "indexed", "xy": "indexed"},
-            {"listing_failures": ["x/"], "gone": ["xy"]},
+            {"listing_failures": ["x/"], "gone": ["xy"], "unseen": ["x/"]},
         ),
         (video("x"), {"x": "indexed", "y": "indexed", "b": "pending"}, {"unchanged": 1, "gone": ["b", "y"]}),
     ],
@@ -164,6 +174,14 @@ def test_too_much_missing_at_once(left: int, known_count: int, limit: float, ref
         check_missing(plan, known_count, limit)
 
 
+def test_what_a_manifest_names_and_is_not_there_is_missing_too() -> None:
+    known = knowing(**{f"v{n}": "indexed" for n in range(10)})
+    plan = compare([*(video(f"v{n}") for n in range(7)), *(not_there(f"v{n}") for n in range(7, 9))], known)
+    check_missing(plan, 10, 0.3)
+    with pytest.raises(SourceError, match="3 of 10 known videos are no longer in the source"):
+        check_missing(plan, 10, 0.2)
+
+
 def test_the_sentences() -> None:
     known = knowing(a="indexed", b="indexed", c="indexed")
     with pytest.raises(SourceError) as error:
@@ -193,6 +211,7 @@ STATES = st.sampled_from(["pending", "indexed", "failed", "skipped"])
 LISTED = st.one_of(
     st.builds(video, NAMES, FINGERPRINTS),
     st.builds(skipped, NAMES, st.sampled_from(["symlink", "too_new"]), FINGERPRINTS),
+    st.builds(not_there, NAMES),
     st.builds(unseen, st.one_of(NAMES, NAMES.map("{}/".format))),
 )
 LISTINGS = st.lists(LISTED, unique_by=lambda item: uri_of(item))
@@ -226,6 +245,7 @@ def test_every_listed_video_is_in_exactly_one_bucket(
     assert set(plan.gone) <= known.keys() - uris
     assert set(plan.adopted) <= unnamed - known.keys()
     assert set(plan.news) <= {*plan.listing_skips, *plan.listing_failures}
+    assert set(plan.unseen) <= {*plan.listing_failures} - {*plan.news}
     hidden = {uri_of(failure) for failure in plan.listing_failures if uri_of(failure).endswith("/")}
     assert known.keys() - uris - set(plan.gone) == {
         uri for uri in known.keys() - uris if any(uri.startswith(folder) for folder in hidden)

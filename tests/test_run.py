@@ -204,6 +204,45 @@ def test_a_manifest_names_the_videos(archive: Archive) -> None:
     assert [o.code for o in heard.outcomes if isinstance(o, Failure)] == ["E_NOT_FOUND"]
 
 
+def test_a_video_that_a_manifest_still_names_and_is_deleted_fails_and_is_found_no_more(archive: Archive) -> None:
+    (archive.folder / "list.csv").write_text("uri\nvideos/a.mp4\nvideos/b.mkv\n")
+    archive.run(source={"uri": "list.csv"})
+    kept = archive.videos / "kept.mp4"
+    (archive.videos / "a.mp4").rename(kept)
+    for _ in range(2):
+        heard = archive.run()
+        assert (heard.ended, heard.videos["failed"], heard.videos["unchanged"]) == ("partial", 1, 1)
+        assert {Path(result["uri"]).name: (result["state"], result["code"]) for result in archive.dump()} == {
+            "a.mp4": ("failed", "E_NOT_FOUND"),
+            "b.mkv": ("indexed", None),
+        }
+        assert rows(archive) == {"b.mkv": 2}
+    kept.rename(archive.videos / "a.mp4")
+    assert archive.run().videos["indexed"] == 1
+    assert rows(archive) == {"a.mp4": 2, "b.mkv": 2}
+    (archive.videos / "a.mp4").unlink()
+    with pytest.raises(SourceError, match="1 of 2 known videos are no longer in the source"):
+        archive.run(source={"missing_limit": 0.2})
+    assert rows(archive) == {"a.mp4": 2, "b.mkv": 2}
+
+
+def test_what_cannot_be_looked_at_keeps_its_results_and_is_among_the_failures(archive: Archive) -> None:
+    (archive.folder / "list.csv").write_text("uri\nvideos/a.mp4\nvideos/deep/c.mp4\n")
+    archive.run(source={"uri": "list.csv"})
+    (archive.videos / "deep").rename(archive.folder / "away")
+    (archive.videos / "deep").symlink_to("deep")
+    heard = archive.run()
+    assert (heard.ended, heard.videos["failed"]) == ("partial", 1)
+    assert rows(archive) == {"a.mp4": 2, "c.mp4": 2}
+    said = archive.command("failures", str(archive.job_path)).stdout
+    assert f"{archive.videos}/deep/c.mp4\n  E_ACCESS: cannot be seen: Too many levels of symbolic links\n" in said
+    assert said.endswith("1 could not be looked at in the last run; what the index has of it stays as it was.\n")
+    (archive.videos / "deep").unlink()
+    (archive.folder / "away").rename(archive.videos / "deep")
+    assert archive.run().ended == "complete"
+    assert archive.command("failures", str(archive.job_path), "--json").stdout == "[]\n"
+
+
 KILLER = Path(__file__).parent / "kill_at.py"
 
 

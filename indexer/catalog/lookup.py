@@ -133,6 +133,14 @@ def failures(engine: Engine, recipe_id: int) -> list[FailedVideo]:
         return [FailedVideo(*row) for row in connection.execute(statement)]
 
 
+def unseen(engine: Engine, recipe_id: int) -> list[FailedVideo]:
+    """The folders and videos that the last finished run of a recipe could not look at, and whose results it left alone."""
+    ended = and_(run.c.recipe_id == recipe_id, run.c.report.is_not(None))
+    with reading(engine) as connection:
+        report = connection.execute(select(run.c.report).where(ended).order_by(run.c.id.desc()).limit(1)).scalar()
+    return [FailedVideo(**one, attempts=1) for one in json.loads(report or "{}").get("unseen", [])]
+
+
 def totals(engine: Engine, recipe_id: int) -> Totals:
     """The sums for `status`, all of one moment."""
     state = case((video.c.gone_at.is_not(None), "gone"), else_=result.c.state)

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from indexer.errors import SourceError
+from indexer.errors import NotFound, SourceError
 from indexer.records import Failure, KnownVideo, Skipped, Video
 
 
@@ -42,7 +42,12 @@ class Plan:
     """Unchanged, but known from another source only: this source owns them from now on."""
     news: tuple[Skipped | Failure, ...]
     """Of the listing's skips and failures, those that change what the catalog says of a video. A video that was seen before
-    and cannot be seen today, or is too new today, keeps its results: they may still hold good."""
+    and cannot be seen today, or is too new today, keeps its results: they may still hold good. One that a manifest names and
+    that is not there any more does not: it has failed."""
+    lost: int
+    """Of the news, videos that the source owns and that are not there any more."""
+    unseen: tuple[Failure, ...]
+    """Of the listing's failures, those of which the catalog says nothing: folders, and videos that keep their results."""
 
     @property
     def work(self) -> tuple[Video, ...]:
@@ -75,16 +80,21 @@ def diff(
     failures: list[Failure] = []
     adopted: list[str] = []
     news: list[Skipped | Failure] = []
-    unchanged = known_skips = 0
+    unseen: list[Failure] = []
+    unchanged = known_skips = lost = 0
     for item, before in listed:
         video = item if isinstance(item, Video) else item.video
         is_same = before is not None and before.fingerprint == video.fingerprint
         is_indexed = is_same and before is not None and before.state == "indexed"
         if isinstance(item, Failure):
             failures.append(item)
-            never_seen = before is None or (before.fingerprint == "" and before.state != "failed")
-            if never_seen and not video.uri.endswith("/"):
+            is_lost = item.code == NotFound.code
+            is_told = before is not None and before.state == "failed" and before.fingerprint == ""
+            if video.uri.endswith("/") or not (is_told or is_lost or before is None or before.fingerprint == ""):
+                unseen.append(item)
+            elif not is_told:
                 news.append(item)
+                lost += is_lost and before is not None and before.own
         elif isinstance(item, Skipped) and not (is_indexed and item.reason == "too_new"):
             skips.append(item)
             # A link where a video was takes its rows away; a link that never was a video is not worth a row.
@@ -116,6 +126,8 @@ def diff(
         gone=_gone(missing, failures),
         adopted=tuple(adopted),
         news=tuple(news),
+        lost=lost,
+        unseen=tuple(unseen),
     )
 
 
@@ -129,9 +141,10 @@ def check_missing(plan: Plan, known_count: int, missing_limit: float) -> None:
             f"The source is empty, but {known_count} of its videos are known. Mount its disk, or correct source.uri. Nothing"
             " was marked gone."
         )
-    if plan.gone and len(plan.gone) / known_count > missing_limit:
+    missing = len(plan.gone) + plan.lost
+    if missing and missing / known_count > missing_limit:
         raise SourceError(
-            f"{len(plan.gone)} of {known_count} known videos are no longer in the source, more than source.missing_limit"
+            f"{missing} of {known_count} known videos are no longer in the source, more than source.missing_limit"
             f" ({100 * missing_limit:g}%) allows. Mount the missing disk; or, if they were deleted or excluded on purpose,"
             " raise source.missing_limit. Nothing was marked gone."
         )
