@@ -84,6 +84,9 @@ class ConsoleReporter:
         self._console.print(_counts(tally))
         busy = [f"{name} {seconds:.1f}" for name, seconds in tally.stages.items() if seconds >= 0.05]
         self._console.print(f"wall time {tally.wall_seconds:.1f} s; busy seconds, all workers: {', '.join(busy) or 'none'}")
+        if tally.fetched_bytes:
+            share = f"{tally.fetched_bytes / 1e6:,.1f} MB fetched of {tally.fetched_of_bytes / 1e6:,.1f} MB of video"
+            self._console.print(f"{share}; decoders waited {tally.fetch_wait_seconds:.1f} s for blocks of large objects")
         if tally.warnings:
             words = ", ".join(f"{code} {n}" for code, n in sorted(tally.warnings.items()))
             self._console.print(f"indexed with a warning: {words}")

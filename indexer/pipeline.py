@@ -202,6 +202,9 @@ class _Work:
         self._tally.decoded_seconds = meter.video_seconds
         if meter.clips and not self._tally.startup_seconds:
             self._tally.startup_seconds = self._tally.wall_seconds
+        self._tally.fetched_bytes = meter.fetched_bytes
+        self._tally.fetched_of_bytes = meter.fetched_of_bytes
+        self._tally.fetch_wait_seconds = meter.fetch_wait_seconds
 
     def _take(self, outcome: Outcome) -> None:
         if isinstance(outcome, Failure) and outcome.code == SourceFault.code:

@@ -179,6 +179,10 @@ class VideoEnd:
     read_seconds: float
     decode_seconds: float
     """What opening and decoding cost the worker, in wall seconds."""
+    fetched_bytes: int = 0
+    """That came from another machine for it."""
+    fetch_wait_seconds: float = 0.0
+    """Of those: how long decoding stood still for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,12 @@ class Tally:
     video_seconds: float = 0.0
     decoded_seconds: float = 0.0
     """Of video that this run decoded, also for videos that it did not finish."""
+    fetched_bytes: int = 0
+    """Of the videos that were decoded, from another machine."""
+    fetched_of_bytes: int = 0
+    """What those videos have, all in all: of a large object only the blocks that are needed are fetched."""
+    fetch_wait_seconds: float = 0.0
+    """How long all decoders together stood still for the blocks of large objects."""
     queue_bytes: int = 0
     """Of clips that wait in memory for a model now."""
     warnings: Counter[str] = field(default_factory=Counter)
@@ -119,6 +125,9 @@ class Tally:
             "clips": self.clips,
             "video_seconds": round(self.video_seconds, 3),
             "decoded_seconds": round(self.decoded_seconds, 3),
+            "fetched_bytes": self.fetched_bytes,
+            "fetched_of_bytes": self.fetched_of_bytes,
+            "fetch_wait_seconds": round(self.fetch_wait_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "startup_seconds": round(self.startup_seconds, 3),
             "machine": this_machine(),

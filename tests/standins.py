@@ -361,5 +361,6 @@ STANDINS = {
         (decoding_is_noted, "indexer.decode.unit"),
         (loading_waits_for_decoding, "indexer.infer.network"),
     ],
+    "model_is_quick": [(model_is_quick, "indexer.infer.network")],
     "model_is_slow": [(model_is_slow, "indexer.infer.network"), (spilling_is_noted, "indexer.execute.ray")],
 }

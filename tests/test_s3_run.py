@@ -78,9 +78,14 @@ def test_an_archive_in_s3_is_indexed_into_s3_and_found(s3: S3Place, archive: Arc
 
 
 def test_a_second_run_reads_nothing_and_changes_are_followed(s3: S3Place, archive: Archive, local: Archive) -> None:
-    archive.run()
+    first = archive.run().tally
+    assert first is not None
+    assert first.fetched_bytes == first.fetched_of_bytes == sum((local.videos / name).stat().st_size for name in NAMES)
     s3.proxy.requests.clear()
-    assert archive.run().videos["unchanged"] == 3
+    second = archive.run()
+    assert second.videos["unchanged"] == 3
+    assert second.tally is not None
+    assert second.tally.fetched_bytes == 0
     assert [request.key for request in s3.proxy.requests if request.is_body] == []
     s3.put("masters/a.mp4", (local.videos / NAMES[1]).read_bytes())
     s3.delete(f"masters/{NAMES[2]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from indexer.decode.video import DecodeSettings, decode_video
 from indexer.errors import Changed, Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
@@ -48,6 +49,8 @@ def _decode(video: Video, opening: Opening, unit: Unit, settings: DecodeSettings
                     end = item
         # Only now is it known that the file was the same all the time: until here it could still become a Failure.
         assert end is not None
+        if isinstance(end, VideoEnd):
+            end = replace(end, fetched_bytes=file.bytes_fetched, fetch_wait_seconds=file.wait_seconds)
         yield end
     except Changed:
         # Once: what is done whole after all is not done a third time.

@@ -20,6 +20,12 @@ class WorkMeter:
     """Of segments that were decoded."""
     queue_bytes: int = 0
     """Of clips in memory now, on their way to a model or with it."""
+    fetched_bytes: int = 0
+    """Of videos, from another machine."""
+    fetched_of_bytes: int = 0
+    """What those videos have, all in all."""
+    fetch_wait_seconds: float = 0.0
+    """How long decoders stood still for the bytes of large objects."""
     stage_seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "decode": 0.0, "infer": 0.0})
 
 

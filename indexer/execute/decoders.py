@@ -173,11 +173,18 @@ class Decoders:
         if isinstance(item, VideoEnd):
             self._meter.stage_seconds["read"] += item.read_seconds
             self._meter.stage_seconds["decode"] += item.decode_seconds
+            self._count_fetched(task.unit, item)
             self._meter.video_seconds += sum(span.end_seconds - span.start_seconds for span in item.segments)
         else:
             self._batcher.drop(attempt)
         if outcome is not None:
             yield outcome
+
+    def _count_fetched(self, unit: Unit, end: VideoEnd) -> None:
+        self._meter.fetched_bytes += end.fetched_bytes
+        self._meter.fetch_wait_seconds += end.fetch_wait_seconds
+        if end.fetched_bytes and (unit.segments is None or unit.segments[0] == 0):  # of a long video, once
+            self._meter.fetched_of_bytes += end.video.size_bytes
 
     def _drop(self, task: _Task) -> None:
         self._cluster.cancel(task.stream)
