@@ -36,7 +36,7 @@ from indexer.schedule.settings import Schedule
 ModelName = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Placement = Literal["uniform", "keyframe"]
-Backend = Literal["auto", "pyav", "decord"]
+Backend = Literal["auto", "pyav", "decord", "nvdec"]
 
 WEIGHTS_ENTRIES = {name: ("KINETICS400_V1",) for name in get_args(ModelName)} | {
     "swin3d_b": ("KINETICS400_V1", "KINETICS400_IMAGENET22K_V1")
@@ -150,7 +150,9 @@ class Decode(_Section):
     """How videos are read."""
 
     backend: Annotated[Backend, fields.one_of(get_args(Backend))] = Field(
-        default="auto", description="The reader of video files. auto: the one that suits the machine, normally pyav."
+        default="auto",
+        description="The reader of video files. auto: the one that suits the machine, normally pyav. "
+        "nvdec: on an NVIDIA GPU (extra `nvdec`), and pyav for each file that it refuses.",
     )
     timeout: Annotated[float, fields.duration("1s", "24h")] = Field(
         default="2m",
@@ -213,7 +215,8 @@ class Ray(_Section):
     )
     gpus_per_actor: Annotated[float | Literal["auto"], fields.gpus()] = Field(
         default="auto",
-        description="GPUs for one copy of the model, such as 1, 0.5 or 0 (CPU only). auto: 1 where there is a GPU.",
+        description="GPUs for one copy of the model, such as 1, 0.5 or 0 (CPU only). "
+        "auto: 1 where there is a GPU, or 0.8 beside decode.backend nvdec.",
     )
     object_store: Annotated[int, fields.size("80M", "10000G")] = Field(
         default="512M",

@@ -51,13 +51,14 @@ def test_stages_do_not_import_each_other() -> None:
     assert {module.split("/")[0] for module, _ in crossings} == {"search"}
 
 
-def test_ray_is_imported_in_one_module_and_torch_in_infer_only() -> None:
+def test_ray_is_imported_in_one_module_and_torch_where_a_network_or_a_gpu_is_used() -> None:
     def importers(library: str) -> set[str]:
         return {module for module, names in MODULES.items() if any(n.split(".")[0] == library for n in names)}
 
     assert importers("ray") == {"execute/ray"}
     assert {module for module in importers("torch") | importers("torchvision") if not module.startswith("infer/")} == {
-        "execute/workers"
+        "execute/workers",
+        "decode/readers/nvdec",
     }
     assert {module for module in importers("av") | importers("decord") if not module.startswith("decode/")} == set()
 

@@ -338,8 +338,8 @@ def test_other_models_take_at_least_2_frames() -> None:
     ("key", "word", "sentence"),
     [
         ("model.precision", "FP16", "\"FP16\" is not allowed; did you mean 'fp16'? allowed: auto, fp32, bf16, fp16"),
-        ("decode.backend", "opencv", '"opencv" is not allowed; allowed: auto, pyav, decord'),
-        ("decode.backend", "PyAV", "\"PyAV\" is not allowed; did you mean 'pyav'? allowed: auto, pyav, decord"),
+        ("decode.backend", "opencv", '"opencv" is not allowed; allowed: auto, pyav, decord, nvdec'),
+        ("decode.backend", "PyAV", "\"PyAV\" is not allowed; did you mean 'pyav'? allowed: auto, pyav, decord, nvdec"),
         ("sampling.placement", "random", '"random" is not allowed; allowed: uniform, keyframe'),
     ],
 )
@@ -642,7 +642,7 @@ output:
         "allowed: segment, clips, frames, fps, placement",
         "job.yaml:8 sampling.clips: 0 is out of range; allowed: 1 to 1000",
         'job.yaml:9 sampling.segment: "10 seconds" is not a duration; write for example 10s, 2m or 1h30m',
-        'job.yaml:11 decode.backend: "ffmpeg" is not allowed; allowed: auto, pyav, decord',
+        'job.yaml:11 decode.backend: "ffmpeg" is not allowed; allowed: auto, pyav, decord, nvdec',
         "job.yaml:12 decode.timeout: 10 has no unit; write 10s for seconds, 10m for minutes",
         "job.yaml:14 output.uri: the environment variable NOWHERE is not set; set it, or write ${NOWHERE:-default}",
     ]

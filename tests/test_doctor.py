@@ -81,6 +81,14 @@ def test_a_ray_that_does_not_answer_is_said_as_a_run_would(tmp_path: Path) -> No
         ray(job)
 
 
+def test_nvdec_without_a_gpu_is_said_beforehand(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    job = archive.write_job(decode={"backend": "nvdec"})
+    said = archive.command("doctor", str(job), CUDA_VISIBLE_DEVICES="").stdout.splitlines()
+    assert said[3].startswith("warning decoders    decode.backend is nvdec, but torchcodec cannot be used on cuda: ")
+    assert ": pyav reads every file" in said[3]
+
+
 def test_checks_that_crash_hang_or_raise_cost_their_own_line() -> None:
     script = """
 import os, signal, time

@@ -16,7 +16,7 @@ from indexer.config import load_job
 from indexer.errors import ConfigError
 from indexer.execute.assembly import Assembly
 from indexer.execute.batching import Batcher
-from indexer.execute.resources import gpus_per_actor
+from indexer.execute.resources import gpus_per_actor, gpus_per_decoder
 from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Video, VideoEnd
 from tests.archives import Archive, Customised, five_videos, last_event, still_running
 
@@ -113,8 +113,21 @@ def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -
 def test_more_models_than_gpus_are_never_waited_for(archive: Archive) -> None:
     job = load_job(archive.write_job(ray={"gpus_per_actor": 0.5, "actors": [2, 8]}))
     assert gpus_per_actor(job, 2.0) == (0.5, 4)
+    assert gpus_per_actor(load_job(archive.write_job(ray={"gpus_per_actor": 0.6, "actors": [2, 8]})), 2.0) == (0.6, 2)
     with pytest.raises(ConfigError, match=r"2 models with 0\.5 GPUs each, but Ray sees 0"):
         gpus_per_actor(job, 0.0)
+
+
+def test_models_and_nvdec_share_the_gpus(archive: Archive) -> None:
+    job = load_job(archive.write_job(decode={"backend": "nvdec"}, ray={"actors": [1, 8]}))
+    assert gpus_per_actor(job, 2.0) == (0.8, 2)
+    assert gpus_per_decoder(job, 2.0, 1.6, decoders=16) == 0.0249
+    assert gpus_per_decoder(job, 0.0, 0.0, decoders=16) == 0.0  # pyav reads everything
+    assert gpus_per_decoder(job, 4.0, 0.0, decoders=2) == 1.0  # the models are on CPUs
+    with pytest.raises(ConfigError, match=r"decode\.backend: nvdec needs a GPU, and the models take all 2 that Ray sees"):
+        gpus_per_decoder(job, 2.0, 2.0, decoders=16)
+    job = load_job(archive.write_job(decode={"backend": "pyav"}))
+    assert gpus_per_decoder(job, 2.0, 1.0, decoders=16) == 0.0
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(archive: Archive) -> None:

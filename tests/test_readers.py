@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch  # noqa: F401  whoever loads decord first makes torch crash in this process; the program loads the model first
+import torch  # whoever loads decord first makes torch crash in this process; the program loads the model first
 
 from indexer.decode.keyframes import read_key_frames
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import open_video
-from indexer.decode.readers import open_reader
+from indexer.decode.readers import Reader, open_reader
+from indexer.decode.readers.nvdec import NvdecReader
 from indexer.decode.readers.pyav import PyavReader
 from indexer.errors import ReaderRefused
 from indexer.records import ClipGeometry
 from tests.videos import Picture, number_of, pattern, write_video
 
-BACKENDS = ["pyav", "decord"]
+BACKENDS = ["pyav", "decord", "nvdec"]
+NO_TORCHCODEC = "torchcodec is not installed (the extra `nvdec`), or finds no FFmpeg"
 SMALL = ClipGeometry(16, 15, (128, 171), (112, 160))
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -26,9 +28,17 @@ REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 def read(path: Path, times: list[float], backend: str = "pyav") -> list[Picture | None]:
     video = open_video(str(path), max_pixels=36_000_000)
     try:
-        return list(open_reader(backend, video, read_key_frames(video), Sampler(SMALL, aspect=video.aspect)).pictures(times))
+        sampler = Sampler(SMALL, aspect=video.aspect)
+        if backend == "nvdec":
+            pytest.importorskip("torchcodec", reason=NO_TORCHCODEC, exc_type=ImportError)
+            return list(NvdecReader(video, sampler, _nobody, device="cpu").pictures(times))
+        return list(open_reader(backend, video, read_key_frames(video), sampler).pictures(times))
     finally:
         video.close()
+
+
+def _nobody() -> Reader:
+    pytest.fail("lost its place in a sound file")
 
 
 def numbers(path: Path, times: list[float], backend: str = "pyav") -> list[int | None]:
@@ -127,6 +137,43 @@ def test_decord_refuses_files_without_frame_times(tmp_path: Path) -> None:
         read(path, [0.0], "decord")
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"pix_fmt": "yuv420p10le"}, "its colours are not the usual ones"),
+        ({"pix_fmt": "yuv444p"}, "its colours are not the usual ones"),
+        ({"options": {"flags": "+ildct", "x264-params": "interlaced=1"}}, "its pictures are interlaced"),
+    ],
+)
+def test_nvdec_refuses_what_it_would_show_otherwise(tmp_path: Path, options: dict[str, Any], reason: str) -> None:
+    path = write_video(tmp_path / "v.mp4", frames=10, **options)
+    with pytest.raises(ReaderRefused, match=reason):
+        read(path, [0.0], "nvdec")
+
+
+def test_what_nvdec_refuses_pyav_reads(tmp_path: Path) -> None:
+    """Here, it refuses everything: there is no GPU, or no torchcodec."""
+    video = open_video(str(write_video(tmp_path / "v.mp4", frames=25)), max_pixels=36_000_000)
+    reader = open_reader("nvdec", video, read_key_frames(video), Sampler(SMALL))
+    assert [number_of(p) for p in reader.pictures([0.0, 0.5, 0.96]) if p is not None] == [0, 12, 24]
+    video.close()
+    if not torch.cuda.is_available():
+        assert isinstance(reader, PyavReader)
+
+
+def test_where_nvdec_loses_its_place_pyav_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("torchcodec", reason=NO_TORCHCODEC, exc_type=ImportError)
+    path = _damaged(write_video(tmp_path / "v.mp4", frames=100, gop=10))
+    times = [k / 25 for k in range(100)]
+    video = open_video(str(path), max_pixels=36_000_000)
+    key_frames, sampler = read_key_frames(video), Sampler(SMALL)
+    reader = NvdecReader(video, sampler, lambda: PyavReader(video, key_frames, sampler), device="cpu")
+    found = [number_of(picture) for picture in reader.pictures(times) if picture is not None]
+    video.close()
+    assert found == numbers(path, times)
+    assert reader.warnings == ("W_DECODE_ERRORS",)
+
+
 def test_avi_is_timed_by_its_packets(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.avi", frames=20, codec="mpeg4", options={"bf": "2"})
     assert numbers(path, [0.0, 0.2, 0.76]) == [0, 5, 19]
@@ -141,12 +188,16 @@ def test_streams_without_times_are_counted(tmp_path: Path) -> None:
     video.close()
 
 
-def test_a_damaged_middle_costs_its_frames_only(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "v.mp4", frames=100, gop=10)
+def _damaged(path: Path) -> Path:
     data = bytearray(path.read_bytes())
     begin = data.find(b"mdat") + 4 + 3000
     data[begin : begin + 800] = bytes(800)
     path.write_bytes(data)
+    return path
+
+
+def test_a_damaged_middle_costs_its_frames_only(tmp_path: Path) -> None:
+    path = _damaged(write_video(tmp_path / "v.mp4", frames=100, gop=10))
     video = open_video(str(path), max_pixels=36_000_000)
     reader = PyavReader(video, read_key_frames(video), Sampler(SMALL))
     pictures = list(reader.pictures([0.0, 3.9]))

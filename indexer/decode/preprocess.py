@@ -148,8 +148,8 @@ class Sampler:
 
     def __init__(self, geometry: ClipGeometry, *, aspect: float = 1.0) -> None:
         """`aspect`: how much wider than high a stored pixel is shown (sample aspect ratio)."""
-        self._geometry = geometry
-        self._aspect = aspect
+        self.geometry = geometry
+        self.aspect = aspect
         self._taps: dict[tuple[int, int, int, int], _Taps] = {}
         self._flat: dict[tuple[int, int, int, int, int, int, int], Indices] = {}
 
@@ -195,12 +195,12 @@ class Sampler:
 
     def _field_step(self, frame: av.VideoFrame) -> int:
         """2 for an interlaced frame, of which one field is shown: its lines belong to one moment, the other's to the next."""
-        return 2 if frame.interlaced_frame and frame.height >= 2 * self._geometry.crop[0] else 1
+        return 2 if frame.interlaced_frame and frame.height >= 2 * self.geometry.crop[0] else 1
 
     def _taps_for(self, height: int, width: int, turns: int, lines: int = 1) -> _Taps:
         key = (height, width, turns, lines)
         if key not in self._taps:
-            self._taps[key] = _Taps(height, width, turns, self._aspect / lines, self._geometry)
+            self._taps[key] = _Taps(height, width, turns, self.aspect / lines, self.geometry)
         return self._taps[key]
 
     def _flat_for(

@@ -59,6 +59,14 @@ def decoders(job: Job | None) -> Finding:
         return failed(
             "decord and decord2 are both installed, and overwrite each other", "pip uninstall decord decord2; " + INSTALL
         )
+    if job is not None and job.decode.backend == "nvdec":
+        from indexer.decode.readers.nvdec import why_unusable
+
+        if reason := why_unusable("cuda"):
+            fix = (
+                "Install indexer[nvdec] and FFmpeg's libraries on a machine with an NVIDIA GPU, or set decode.backend to auto."
+            )
+            return warning(f"decode.backend is nvdec, but {reason}: pyav reads every file", fix)
     found = reader_versions()
     broken = {name: version for name, version in found.items() if isinstance(version, Exception)}
     said = ", ".join(f"{name} {version}" for name, version in found.items() if name not in broken)

@@ -23,7 +23,7 @@ from indexer.config import Job
 from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
 from indexer.execute.cluster import Lost, MachineLost
 from indexer.execute.gauges import Gauges
-from indexer.execute.resources import authentication_hint, check_reachable, decode_memory, gpus_per_actor
+from indexer.execute.resources import authentication_hint, check_reachable, decode_memory, gpus_per_actor, gpus_per_decoder
 from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD
 from indexer.execute.workers import Answer, ModelWorker, decode_process
 from indexer.figures import Figure
@@ -74,13 +74,16 @@ class RayCluster:
         self.decode_slots = self._job.ray.decode_cpus or max(1, int(resources.get("CPU", 1)))
         self.store_bytes = int(resources.get("object_store_memory", self._job.ray.object_store))
         self._decode_memory = decode_memory(resources.get("memory", 0.0), self.decode_slots)
-        self._gpus, self._most_actors = gpus_per_actor(self._job, resources.get("GPU", 0.0))
+        gpus = resources.get("GPU", 0.0)
+        self._gpus, self._most_actors = gpus_per_actor(self._job, gpus)
+        self._decoder_gpus = gpus_per_decoder(self._job, gpus, self._gpus * self._most_actors, self.decode_slots)
         if self._job.ray.address is not None:
             weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
         self._model_arguments = (self._job.model, self._job.sampling, weights, labels)
         remote: Any = ray.remote  # its type hints lag behind its options
         self._decode = remote(
             num_cpus=1,
+            num_gpus=self._decoder_gpus,
             max_retries=0,
             num_returns="streaming",
             _generator_backpressure_num_objects=2 * PACKS_AHEAD,
@@ -121,15 +124,19 @@ class RayCluster:
         where = "this machine" if self._job.ray.address is None else f"the cluster at {self._job.ray.address}"
         device = "GPU" if self._gpus else "CPU"
         mode = f" ({self._mode})" if self._mode else ""
-        return f"Ray on {where}, {self.decode_slots} decoders, {len(self.actors)} x {self._job.model.name} on {device}{mode}"
+        decoders = f"{self.decode_slots} decoders{' (nvdec)' if self._decoder_gpus else ''}"
+        return f"Ray on {where}, {decoders}, {len(self.actors)} x {self._job.model.name} on {device}{mode}"
 
     def decode(self, unit: Unit, settings: DecodeSettings) -> Any:
         begun = self._ahead.pop((unit, settings), None)
-        return begun or self._decode.remote(unit, settings, self._decode_memory)
+        return begun or self._begin_decoding(unit, settings)
 
     def decode_ahead(self, unit: Unit, settings: DecodeSettings) -> None:
         """Begin what `decode` will be asked for."""
-        self._ahead[unit, settings] = self._decode.remote(unit, settings, self._decode_memory)
+        self._ahead[unit, settings] = self._begin_decoding(unit, settings)
+
+    def _begin_decoding(self, unit: Unit, settings: DecodeSettings) -> Any:
+        return self._decode.remote(unit, settings, self._decode_memory, gpu=self._decoder_gpus > 0)
 
     def forget_ahead(self) -> None:
         """Nobody will ask: what was begun must not keep a core waiting."""

@@ -61,10 +61,20 @@ class Answer:
 Announced = Started | PackHeader | LastWord
 
 
-def decode_process(unit: Unit, settings: DecodeSettings, memory_bytes: int) -> Iterator[NDArray[np.uint8] | Announced | None]:
-    """`decode_stream` in a process of its own, which may take `memory_bytes` more than it has now, and never touches a GPU."""
+def decode_process(
+    unit: Unit, settings: DecodeSettings, memory_bytes: int, *, gpu: bool
+) -> Iterator[NDArray[np.uint8] | Announced | None]:
+    """`decode_stream` in a process of its own, which may take `memory_bytes` more than it has now.
+
+    Without `gpu` it never touches one; with it, the one that it was given.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if gpu:
+        from indexer.decode.readers.nvdec import why_unusable
+
+        why_unusable("cuda")  # prepares it: its libraries and memory are not the first video's
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     _limit_memory(memory_bytes)
     yield from decode_stream(unit, settings)
 

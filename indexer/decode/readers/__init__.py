@@ -7,11 +7,13 @@ reader refuses the file (`ReaderRefused`). To add one, write its module and name
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.decode.keyframes import KeyFrames
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo
+from indexer.errors import ReaderRefused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,12 +54,12 @@ def hold_limit(fps: float) -> float:
 
 
 def can_seek(backend: str) -> bool:
-    """Whether it can begin at a key frame without decoding what lies before."""
-    return backend != "decord"
+    """Whether a part of a file costs it a part of the work: decord decodes from the start, nvdec reads all packets first."""
+    return backend not in ("decord", "nvdec")
 
 
 def open_reader(backend: str, video: OpenVideo, key_frames: KeyFrames, sampler: Sampler, *, must_seek: bool = False) -> Reader:
-    """`backend` is `auto`, `pyav` or `decord`, as decode.backend in the job file.
+    """`backend` is `auto`, `pyav`, `decord` or `nvdec`, as decode.backend in the job file. What nvdec refuses, pyav reads.
 
     With `must_seek`, it raises RangeLost where it would have to read the file from its start to find a wanted time.
     """
@@ -67,4 +69,12 @@ def open_reader(backend: str, video: OpenVideo, key_frames: KeyFrames, sampler: 
         return DecordReader(video, sampler)
     from indexer.decode.readers.pyav import PyavReader
 
-    return PyavReader(video, key_frames, sampler, must_seek=must_seek)
+    def pyav() -> Reader:
+        return PyavReader(video, key_frames, sampler, must_seek=must_seek)
+
+    if backend == "nvdec":
+        from indexer.decode.readers.nvdec import NvdecReader
+
+        with suppress(ReaderRefused):
+            return NvdecReader(video, sampler, pyav)
+    return pyav()

@@ -8,7 +8,6 @@ In a process that uses torch, too, torch must be loaded first: decord brings lib
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -21,7 +20,7 @@ import numpy as np
 from indexer.decode.containers import open_container
 from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo
-from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
+from indexer.decode.readers.timetable import Timetable, read_timetable
 from indexer.errors import ReaderRefused
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class DecordReader:
         _check_shown_alike(video)
         self._video = video
         self._sampler = sampler
-        self._times = _packet_times(video)
+        self._times = read_timetable(video)
         try:
             decord.logging.set_level(decord.logging.QUIET)
             self._reader = decord.VideoReader(video.path, num_threads=1)
@@ -53,20 +52,18 @@ class DecordReader:
 
     @property
     def end_seconds(self) -> float | None:
-        return self._times[-1] + 1 / self._video.guessed_fps if self._ended else None
+        return self._times.end_seconds if self._ended else None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return ()
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
-        rate = self._video.guessed_fps
         read, number, picture = 0, -1, None
         for wanted in times:
-            found = max(bisect_right(self._times, wanted + TIME_TOLERANCE_SECONDS) - 1, 0)
-            last = found == len(self._times) - 1
-            self._ended |= last
-            if wanted >= self._times[found] + (1 / rate + TIME_TOLERANCE_SECONDS if last else hold_limit(rate)):
+            found, shown = self._times.number_at(wanted)
+            self._ended |= self._times.is_last(found)
+            if not shown:
                 yield None
                 continue
             if found != number:
@@ -90,17 +87,6 @@ class DecordReader:
             raise ReaderRefused("decord lost its place in this file: a damaged or missing frame") from error
 
 
-def _packet_times(video: OpenVideo) -> list[float]:
-    """Times of all frames in seconds, in the order they are shown, from the packets alone."""
-    base = video.stream.time_base
-    if video.clock != "pts" or base is None:
-        raise ReaderRefused("the container stores no frame times, and decord invents them")
-    pts = [packet.pts for packet in video.container.demux(video.stream) if packet.size]
-    if not pts or any(value is None for value in pts) or len(set(pts)) != len(pts):
-        raise ReaderRefused("the frame times of this file are missing or repeat themselves")
-    return sorted(float(value * base) - video.origin_seconds for value in pts if value is not None)
-
-
 def _check_shown_alike(video: OpenVideo) -> None:
     """Refuse what decord turns into other pictures than we do. By the first frames: what they are, the others mostly are."""
     if video.clock == "joined":
@@ -114,7 +100,8 @@ def _check_shown_alike(video: OpenVideo) -> None:
                 raise ReaderRefused("its pixels are not square and its pictures turned, which decord turns before we know")
 
 
-def _check_agreement(reader: decord.VideoReader, times: list[float]) -> None:
+def _check_agreement(reader: decord.VideoReader, table: Timetable) -> None:
+    times = table.seconds
     stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
     if len(stamps) != len(times):
         raise ReaderRefused(f"decord sees {len(stamps)} frames where the container has {len(times)}")
