@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,11 @@ from indexer.config import FRAMES_AT_LEAST, FRAMES_EXACTLY, WEIGHTS_ENTRIES
 from indexer.decode.preprocess import Sampler
 from indexer.errors import ConfigError, ModelNaN
 from indexer.infer.classifier import Classifier
+from indexer.infer.feeder import Feeder
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network, lighten
-from indexer.infer.precision import choose_mode
+from indexer.infer.precision import choose_mode, knee
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
@@ -119,6 +121,56 @@ def test_a_faster_mode_is_taken_only_if_it_agrees() -> None:
     assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).format == "bf16"
     broken = False
     assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).format == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("seconds_of_a_batch", "most", "chosen"),
+    [
+        ({8: 0.10, 16: 0.16, 32: 0.29, 64: 0.57}, 128, 32),  # 64 would gain 2 %
+        ({8: 0.10, 16: 0.20}, 128, 8),
+        ({8: 0.10, 16: 0.16, 32: 0.20}, 31, 16),  # larger ones would take too much of the object store
+        ({8: 0.10, 16: 0.16}, 128, 16),  # 32 do not fit into memory
+        ({2: 0.10, 4: 0.15}, 128, 4),  # 8 do not
+        ({4: 0.15}, 4, 4),
+    ],
+)
+def test_the_batch_of_a_gpu_grows_to_the_knee(seconds_of_a_batch: dict[int, float], most: int, chosen: int) -> None:
+    def seconds_for(size: int) -> float:
+        if size not in seconds_of_a_batch:
+            raise torch.OutOfMemoryError
+        return seconds_of_a_batch[size]
+
+    assert knee(seconds_for, most=most) == chosen
+
+
+def test_a_batch_is_filled_up_with_its_last_clip_and_may_be_changed_afterwards() -> None:
+    feeder = Feeder(torch.device("cpu"))
+    clips = np.arange(6, dtype=np.uint8).reshape(3, 1, 2, 1, 1)
+    upload = feeder.upload(clips, 4)
+    whole = feeder.upload(clips, 3)
+    clips[:] = 99
+    assert feeder.take(upload).flatten().tolist() == [0, 1, 2, 3, 4, 5, 4, 5]
+    assert feeder.take(whole).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    assert [answer.tolist() for answer in feeder.fetch(torch.ones(2), torch.zeros(1)).arrays()] == [[1, 1], [0]]
+
+
+def test_two_threads_get_the_answers_of_their_own_clips() -> None:
+    spec = spec_of("r3d_18", frames=4)
+    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    clips = np.random.default_rng(0).integers(0, 256, (4, 4, 112, 112, 3), dtype=np.uint8)
+    expected = [classifier.predict(clips[k : k + 1])[1] for k in range(4)]
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda k: classifier.predict(clips[k : k + 1])[1], range(4)))
+    assert all(np.array_equal(left, right) for left, right in zip(expected, found, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_what_a_gpu_gives_back_is_what_was_sent_there() -> None:
+    feeder = Feeder(torch.device("cuda"))
+    batches = [np.full((3, 64, 64), number, np.uint8) for number in range(20)]
+    uploads = [feeder.upload(batch, 4) for batch in batches]
+    answers = [feeder.fetch(feeder.take(upload).float().mean()) for upload in uploads]
+    assert [answer.arrays()[0].item() for answer in answers] == list(range(20))
 
 
 def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

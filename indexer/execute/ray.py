@@ -21,6 +21,7 @@ from ray.util.metrics import Gauge
 
 from indexer.config import Job
 from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
+from indexer.execute.calls import CALLS_PER_ACTOR
 from indexer.execute.cluster import Lost, MachineLost
 from indexer.execute.gauges import Gauges
 from indexer.execute.resources import authentication_hint, check_reachable, decode_memory, gpus_per_actor, gpus_per_decoder
@@ -148,7 +149,8 @@ class RayCluster:
         ray.cancel(stream, force=True)
 
     def predict(self, actor: int, slices: list[tuple[int, int]], packs: list[Any]) -> Any:
-        return self._handles[actor].predict.remote(slices, *packs)
+        predict = self._handles[actor].predict
+        return (predict.options(concurrency_group="predict") if self._gpus else predict).remote(slices, *packs)
 
     def wait(self, refs: list[Any], timeout_seconds: float) -> list[Any]:
         ready: list[Any] = ray.wait(refs, num_returns=1, timeout=timeout_seconds, fetch_local=False)[0] if refs else []
@@ -219,7 +221,9 @@ class RayCluster:
     def _add_actor(self, *, load: bool = True) -> int:
         number = next(self._numbers)
         remote: Any = ray.remote
-        actor = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)(ModelWorker)
+        # On a GPU the clips of one call are copied there while those of the other are computed; the rest stays in order.
+        threads = {"concurrency_groups": {"predict": CALLS_PER_ACTOR}} if self._gpus else {}
+        actor = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, **threads)(ModelWorker)
         self._handles[number] = actor.remote(*self._model_arguments, gpu=self._gpus > 0)
         if load:
             self._handles[number].load.remote()

@@ -138,6 +138,7 @@ class ModelWorker:
         self._weights = weights
         self._labels = labels
         self._classifier: Classifier | None = None
+        self._answered = 0.0
 
     def load(self) -> ModelSpec:
         """Build the network with its weights. Raises WeightsError if they do not fit."""
@@ -165,7 +166,9 @@ class ModelWorker:
         began = time.perf_counter()
         frames = np.concatenate([pack[start:stop] for (start, stop), pack in zip(slices, packs, strict=True)])
         probabilities, embeddings = self._classifier.predict(frames)
-        return Answer(probabilities, embeddings, time.perf_counter() - began)
+        answered = time.perf_counter()
+        seconds, self._answered = answered - max(began, self._answered), answered  # on a GPU two calls overlap
+        return Answer(probabilities, embeddings, seconds)
 
     def describe(self) -> str:
         assert self._classifier is not None

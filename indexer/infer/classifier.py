@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from indexer.infer.feeder import Feeder
 from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import embedding_layer, lighten
@@ -30,6 +32,8 @@ class Classifier:
         Raises ConfigError if this device cannot do the precision.
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._feeder = Feeder(self.device)
+        self._computing = Lock()
         self._network = network.to(self.device)
         self._mean = torch.tensor(spec.mean, device=self.device).view(1, 3, 1, 1, 1)
         self._std = torch.tensor(spec.std, device=self.device).view(1, 3, 1, 1, 1)
@@ -43,29 +47,32 @@ class Classifier:
         self._network.to(memory_format=memory_format(self.mode))
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """[n, T, H, W, 3] uint8 RGB -> softmax probabilities [n, classes] and embeddings [n, width], float32."""
+        """[n, T, H, W, 3] uint8 RGB -> softmax probabilities [n, classes] and embeddings [n, width], float32.
+
+        On a GPU two threads may call it: the clips of one are copied there while it computes those of the other.
+        """
         if frames.ndim != 5 or frames.shape[1:] != self._shape:
             raise ValueError(f"clips of shape {frames.shape[1:]} for a model that takes {self._shape}")
         while True:
+            size = self.mode.batch_clips
             try:
-                return self._predict(frames, self.mode.batch_clips)
+                return self._predict(frames, size)
             except torch.OutOfMemoryError:
-                if self.mode.batch_clips == 1:
+                if size == 1:
                     raise
             # Somebody else may share this GPU. The smaller batch stays: memory that was short once will be again.
             torch.cuda.empty_cache()
-            self.mode = replace(self.mode, batch_clips=self.mode.batch_clips // 2)
+            self.mode = replace(self.mode, batch_clips=min(self.mode.batch_clips, size // 2))
 
     def _predict(self, frames: NDArray[np.uint8], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        probabilities, embeddings = [], []
+        begun = []
         for first in range(0, len(frames), size):
             batch = frames[first : first + size]
-            count = len(batch)
-            if count < size:
-                batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
-            probability, embedding = self._run(torch.tensor(batch), self.mode)
-            probabilities.append(probability[:count].cpu().numpy())
-            embeddings.append(embedding[:count].cpu().numpy())
+            upload = self._feeder.upload(batch, size)
+            with self._computing:
+                probability, embedding = self._run(self._feeder.take(upload), self.mode)
+                begun.append(self._feeder.fetch(probability[: len(batch)], embedding[: len(batch)]))
+        probabilities, embeddings = zip(*(answers.arrays() for answers in begun), strict=True)
         return np.concatenate(probabilities), np.concatenate(embeddings)
 
     def _find_mode(self, spec: ModelSpec, precision: str) -> Mode:
@@ -79,9 +86,9 @@ class Classifier:
 
     @torch.inference_mode()
     def _run(self, clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 [n, T, H, W, 3] -> probabilities and embeddings, float32, on the device."""
+        """uint8 [n, T, H, W, 3] on the device -> probabilities and embeddings, float32, there."""
         # Seen as [n, 3, T, H, W] this already lies in memory as channels_last_3d.
-        moved = clips.to(self.device, non_blocking=True).permute(0, 4, 1, 2, 3)
+        moved = clips.permute(0, 4, 1, 2, 3)
         # The order of operations of torchvision's VideoClassification preset, so that fp32 results are the same to the bit.
         scaled = (moved.to(torch.float32) / 255 - self._mean) / self._std
         self._captured.clear()

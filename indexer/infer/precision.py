@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +17,13 @@ MIN_AGREEMENT = 0.999
 """Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
 CPU_BATCH_CLIPS = 4
 """On a CPU larger batches gain nothing measurable, and cost memory and a longer tail."""
-GPU_BATCH_CLIPS = (8, 16, 32)
+GPU_BATCH_CLIPS = 8
+"""The first size that is tried."""
+GPU_BATCH_BYTES = 96 << 20
+"""The largest batch. Four of them, in flight and in the making, must find room in the object store."""
+MIN_GAIN = 1.05
 TRIAL_CLIPS = 2
+GPU_ROUNDS = 3
 
 Run = Callable[[torch.Tensor, Mode], tuple[torch.Tensor, torch.Tensor]]
 
@@ -33,7 +40,7 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
     A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
     `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
     """
-    batch = CPU_BATCH_CLIPS if device.type == "cpu" else GPU_BATCH_CLIPS[0]
+    batch = CPU_BATCH_CLIPS if device.type == "cpu" else GPU_BATCH_CLIPS
     plain = Mode("fp32", False, batch)
     candidates = [
         Mode(number_format, channels_last, batch)
@@ -47,7 +54,7 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
     else:
         clips = torch.randint(
             0, 256, (TRIAL_CLIPS, *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-        )
+        ).to(device)
         reference_seconds, reference = _time(run, clips, plain, warm=device.type != "cpu")
         timed = []
         for mode in candidates:
@@ -59,7 +66,14 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
             if agrees or precision != "auto":
                 timed.append((seconds, mode))
         best = min(timed, key=lambda pair: pair[0])[1]
-    return best if device.type == "cpu" else _grow(run, clip_shape, best)
+    if device.type == "cpu":
+        return best
+
+    def seconds_for(size: int) -> float:
+        clips = torch.zeros((size, *clip_shape), dtype=torch.uint8, device=device)  # copying is hidden, see `feeder`
+        return statistics.median(_time(run, clips, best, warm=round_ == 0)[0] for round_ in range(GPU_ROUNDS))
+
+    return replace(best, batch_clips=knee(seconds_for, most=max(1, GPU_BATCH_BYTES // math.prod(clip_shape))))
 
 
 def _formats(precision: str, device: torch.device) -> tuple[Format, ...]:
@@ -86,20 +100,33 @@ def _time(run: Run, clips: torch.Tensor, mode: Mode, *, warm: bool = True) -> tu
     return clock() - began, embedding
 
 
-def _grow(run: Run, clip_shape: tuple[int, ...], mode: Mode) -> Mode:
-    """A larger batch as long as it gives at least 5 % more clips a second and fits into memory."""
-    best, best_rate = mode, 0.0
-    for size in GPU_BATCH_CLIPS:
-        larger = replace(mode, batch_clips=size)
-        try:
-            seconds, _ = _time(run, torch.zeros((size, *clip_shape), dtype=torch.uint8), larger)
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+def knee(seconds_for: Callable[[int], float], *, most: int) -> int:
+    """The batch size from which doubling gains less than 5 % more clips a second, or does not fit into memory.
+
+    `seconds_for` times one batch of a size, and raises torch.OutOfMemoryError.
+    """
+    size = min(GPU_BATCH_CLIPS, most)
+    rate = _rate(seconds_for, size)
+    while rate is None:
+        if size == 1:
+            raise torch.OutOfMemoryError("one clip alone does not fit into the memory of this GPU")
+        size //= 2
+        rate = _rate(seconds_for, size)
+    while 2 * size <= most:
+        larger = _rate(seconds_for, 2 * size)
+        if larger is None or larger < MIN_GAIN * rate:
             break
-        if size / seconds < 1.05 * best_rate:
-            break
-        best, best_rate = larger, size / seconds
-    return best
+        size, rate = 2 * size, larger
+    return size
+
+
+def _rate(seconds_for: Callable[[int], float], size: int) -> float | None:
+    """Clips a second; None if there is not enough memory."""
+    try:
+        return size / seconds_for(size)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None
 
 
 def _synchronise() -> None:

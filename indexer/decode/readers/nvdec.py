@@ -20,8 +20,9 @@ import av
 import av.error
 from av.video.stream import VideoStream
 
+from indexer.decode.containers import open_container
 from indexer.decode.preprocess import Sampler, quarter_turns, resized_size
-from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, Reader
 from indexer.decode.readers.timetable import read_timetable
 from indexer.errors import ReaderRefused

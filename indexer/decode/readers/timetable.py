@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from indexer.decode.probe import OpenVideo, open_container
+from indexer.decode.containers import open_container
+from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
 from indexer.errors import ReaderRefused
 
