@@ -43,7 +43,8 @@ def compare(entry: ModelEntry) -> dict[str, object]:
         taken["plain"].append(seconds(lambda: plain.predict(clips[:1])))
         taken["chosen"].append(seconds(lambda: chosen.predict(clips)) / batch)
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    giga_operations = weights_object(entry).meta["_ops"]
+    # torchvision's counts are of clips of 16 frames, whatever the model's own length.
+    giga_operations = weights_object(entry).meta["_ops"] * spec.geometry.frames / 16
     return {
         "mode": str(chosen.mode),
         "fp32_seconds_per_clip": round(medians["plain"], 3),

@@ -1,0 +1,47 @@
+"""The benchmark that goes to machines where nothing else of this is installed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+RUN = """
+import runpy, sys
+sys.modules |= dict.fromkeys(["ray", "av", "decord", "pydantic", "sqlalchemy", "pyarrow"])
+sys.argv = ["gpu", *sys.argv[1:]]
+runpy.run_module("benchmarks.gpu", run_name="__main__")
+"""
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_the_gpu_benchmark_needs_nothing_but_torch(tmp_path: Path) -> None:
+    options = {
+        "models": "r3d_18",
+        "batches": "1",
+        "formats": "bf16",
+        "seconds": "0",
+        "device": "cpu",
+        "results": str(tmp_path),
+    }
+    ended = run(*(word for name, value in options.items() for word in (f"--{name}", value)))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    figures: dict[str, Any] = json.loads((tmp_path / "gpu.json").read_text())
+    assert figures["device"] == "CPU"
+    model = figures["r3d_18"]
+    rate = model["clips_per_second"]["bf16"]["1"]
+    assert model["best"] == {"format": "bf16", "batch": 1, "tflop_per_second": round(rate * 0.081394, 2)}
+    assert model["fed_clips_per_second"] > 0
+
+
+def test_without_a_gpu_the_gpu_benchmark_says_so(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", "--results", str(tmp_path)],
+        env={"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("torch sees no GPU here: nothing is measured")
+    assert list(tmp_path.iterdir()) == []
