@@ -14,7 +14,7 @@ import torch
 
 from indexer.config import Model, Sampling
 from indexer.infer.classifier import Classifier
-from indexer.infer.models import MODELS, ModelEntry, model_spec, weights_object
+from indexer.infer.models import MODELS, PUBLISHED_FRAMES, ModelEntry, model_spec, weights_object
 from indexer.infer.modes import Mode
 from indexer.infer.network import build_network
 from indexer.infer.weights import Weights
@@ -43,8 +43,7 @@ def compare(entry: ModelEntry) -> dict[str, object]:
         taken["plain"].append(seconds(lambda: plain.predict(clips[:1])))
         taken["chosen"].append(seconds(lambda: chosen.predict(clips)) / batch)
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    # torchvision's counts are of clips of 16 frames, whatever the model's own length.
-    giga_operations = weights_object(entry).meta["_ops"] * spec.geometry.frames / 16
+    giga_operations = weights_object(entry).meta["_ops"] * spec.geometry.frames / PUBLISHED_FRAMES
     return {
         "mode": str(chosen.mode),
         "fp32_seconds_per_clip": round(medians["plain"], 3),

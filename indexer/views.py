@@ -87,7 +87,7 @@ def show_failures(path: Path, *, as_json: bool) -> None:
 
 def show_models(*, as_json: bool) -> None:
     """`indexer models`."""
-    from indexer.infer.models import MODELS, weights_object
+    from indexer.infer.models import MODELS, PUBLISHED_FRAMES, weights_object
     from indexer.infer.weights import cache_path
 
     rows = []
@@ -102,9 +102,10 @@ def show_models(*, as_json: bool) -> None:
                 "fps": entry.fps,
                 "crop": preset.crop_size[0],
                 "embedding": entry.embedding_width,
+                "clips_per_video": entry.clips_per_video,
                 "top1": accuracy["acc@1"],
                 "top5": accuracy["acc@5"],
-                "gflops": round(meta["_ops"], 1),
+                "gflops": round(meta["_ops"] * entry.frames / PUBLISHED_FRAMES, 1),
                 "parameters": meta["num_params"],
                 "downloaded": cache_path(entry).exists(),
             }

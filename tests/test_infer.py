@@ -1,5 +1,6 @@
 """The models, their table, and their numbers, held against plain torchvision."""
 
+import json
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from indexer.infer.precision import choose_mode, knee
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
+from indexer.views import show_models
 from tests.videos import pattern
 
 RANDOM = Weights(None, "random-0")
@@ -48,6 +50,14 @@ def test_the_table_says_what_torchvision_says(entry: ModelEntry) -> None:
     network = get_model(entry.name, weights=None, num_classes=3)
     assert network.get_submodule(entry.embedding_layer).weight.shape[:2] == (3, entry.embedding_width)
     assert len(weights.meta["categories"]) == 400
+
+
+def test_models_are_shown_with_what_their_accuracy_took(capsys: pytest.CaptureFixture[str]) -> None:
+    show_models(as_json=True)
+    shown = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    assert [shown[name]["clips_per_video"] for name in ("r3d_18", "s3d", "swin3d_t")] == [5, 1, 12]
+    # Of its own clips: torchvision counts for 16 frames, and s3d takes 128.
+    assert [shown[name]["gflops"] for name in ("r3d_18", "s3d", "swin3d_t")] == [40.7, 143.8, 87.8]
 
 
 def test_the_job_file_knows_the_models_of_the_table() -> None:

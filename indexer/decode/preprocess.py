@@ -35,7 +35,6 @@ _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.
 """Kr, Kb by FFmpeg's AVColorSpace number (ITU-T H.273 table 4). All others, unspecified too, are BT.601, as in swscale."""
 _BT601 = (0.299, 0.114)
 _FULL_RANGE = 2
-_RGB_MATRIX = np.eye(3, dtype=np.float32)
 
 _SUBSAMPLING = {"420": (1, 1), "422": (1, 0), "444": (0, 0)}
 _PLANAR_YUV = {

@@ -70,7 +70,7 @@ class _Stream:
 
 
 class ThisProcess:
-    """See `scheduler.Cluster` for the contract. Everything is done at once, when it is called for."""
+    """See `cluster.Cluster` for the contract. Everything is done at once, when it is called for."""
 
     def __init__(self, model: ModelWorker, store_bytes: int) -> None:
         self._model = model

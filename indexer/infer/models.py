@@ -29,10 +29,14 @@ class ModelEntry:
     frames: int
     fps: float
     clips_per_video: int
+    """Over which the published accuracy is averaged."""
     embedding_layer: str
     """The last linear layer (in s3d a 1x1x1 convolution); what goes into it is the embedding."""
     embedding_width: int
 
+
+PUBLISHED_FRAMES = 16
+"""torchvision counts the operations of clips of this length, whatever the model's own. They grow with it."""
 
 _K400 = "KINETICS400_V1"
 _K400_IN22K = "KINETICS400_IMAGENET22K_V1"
