@@ -12,10 +12,15 @@ import av
 import numpy as np
 import pytest
 
+from indexer.decode.keyframes import read_key_frames
 from indexer.decode.packets import goes_on
+from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import open_video
+from indexer.decode.readers.pyav import PyavReader
+from indexer.decode.sampling import clip_spans
+from indexer.decode.video import _clips
 from indexer.errors import VideoError, VideoSkip
-from tests.test_decode import decode
+from tests.test_decode import GEOMETRY, decode
 from tests.videos import pattern, write_video
 
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
@@ -104,6 +109,18 @@ def test_a_second_mp4_in_the_file_of_the_first_is_said_to_be_there(tmp_path: Pat
     path = write_video(tmp_path / "v.mp4", frames=25)
     path.write_bytes(path.read_bytes() * 2)
     assert decode(path)[1].warnings == ("W_TRAILING",)
+
+
+def test_a_claim_of_years_costs_no_look_at_each_of_their_seconds(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", frames=50)
+    days = b"\x44\x89\x88" + np.array(1000.0 * 30 * 86_400, ">f8").tobytes()
+    path.write_bytes(path.read_bytes().replace(b"\x44\x89\x88" + np.array(2000.0, ">f8").tobytes(), days))
+    assert outcome(path, segment_seconds=60.0)[1].startswith("ends after 0% of the 2592000.0 s that it claims")
+    video = open_video(str(path), max_pixels=36_000_000)
+    reader = PyavReader(video, read_key_frames(video), Sampler(GEOMETRY))
+    spans = clip_spans(0.0, 2592000.0, segment_seconds=60.0, clips=1, span_seconds=GEOMETRY.span_seconds)
+    assert len(list(_clips(reader, spans, GEOMETRY))) <= 1
+    video.close()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.15])

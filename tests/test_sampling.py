@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.decode.sampling import at_key_frames, clip_spans, frame_times, segment_bounds
+from indexer.decode.sampling import at_key_frames, clip_spans, frame_times, merged_times, segment_bounds
 from indexer.records import ClipSpan
 
 seconds = st.floats(0.01, 4000, allow_nan=False)
@@ -113,3 +113,13 @@ def test_clips_lie_inside_the_video_in_order(start: float, length: float, segmen
         assert clip.end_seconds <= max(start + length, start + span) + 1e-6
     starts = [clip.start_seconds for clip in found]
     assert starts == sorted(starts)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 5)), max_size=20),
+    st.integers(1, 5),
+)
+def test_the_times_of_all_clips_come_in_order_however_these_overlap(places: list[tuple[float, float]], frames: int) -> None:
+    spans = [ClipSpan(number, start, start + length) for number, (start, length) in enumerate(places)]
+    expected = sorted((time, n, k) for n, span in enumerate(spans) for k, time in enumerate(frame_times(span, frames)))
+    assert list(merged_times(spans, frames)) == expected

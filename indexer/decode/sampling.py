@@ -10,8 +10,9 @@ clips             [==)              [==)              [==)            clips: 1, 
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from indexer.records import ClipSpan, SegmentRange
@@ -100,3 +101,18 @@ def frame_times(span: ClipSpan, frames: int) -> list[float]:
     """The `frames` times that a clip samples, in seconds: its start, then every 1/fps."""
     step = (span.end_seconds - span.start_seconds) / frames
     return [span.start_seconds + k * step for k in range(frames)]
+
+
+def merged_times(spans: Sequence[ClipSpan], frames: int) -> Iterator[tuple[float, int, int]]:
+    """The times that all clips sample, ascending, each with the number of its span and its place in the clip.
+
+    Clips may overlap; only the times of those that do are held at once.
+    """
+    held: list[tuple[float, int, int]] = []
+    for number in sorted(range(len(spans)), key=lambda number: spans[number].start_seconds):
+        while held and held[0] < (spans[number].start_seconds, number, 0):
+            yield heapq.heappop(held)
+        for place, time in enumerate(frame_times(spans[number], frames)):
+            heapq.heappush(held, (time, number, place))
+    while held:
+        yield heapq.heappop(held)

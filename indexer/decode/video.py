@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, tee
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,12 +161,15 @@ def _shown_clips(
 def _clips(
     reader: Reader, spans: list[ClipSpan], geometry: ClipGeometry
 ) -> Iterator[tuple[ClipSpan, NDArray[np.uint8] | None]]:
-    """Each span with its frames [T, H, W, 3], or None if nothing is shown during it. Clips may overlap."""
-    wanted = sorted(
-        (t, n, k) for n, span in enumerate(spans) for k, t in enumerate(sampling.frame_times(span, geometry.frames))
-    )
+    """Each span with its frames [T, H, W, 3], or None if nothing is shown during it. Clips may overlap.
+
+    Those after the end are left out: a damaged file may claim to last for months.
+    """
+    wanted, asked = tee(sampling.merged_times(spans, geometry.frames))
     building: dict[int, list[NDArray[np.uint8] | None]] = {}
-    for (_, number, place), picture in zip(wanted, reader.pictures(t for t, _, _ in wanted), strict=True):
+    for (wanted_seconds, number, place), picture in zip(wanted, reader.pictures(t for t, _, _ in asked), strict=True):
+        if not building and reader.end_seconds is not None and wanted_seconds > reader.end_seconds:
+            return
         frames = building.setdefault(number, [])
         frames.append(picture)
         if place == geometry.frames - 1:
