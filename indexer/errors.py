@@ -210,7 +210,6 @@ class VideoSkip(IndexerError):
         "dangling_link": "is a symbolic link to nothing",
         "too_new": "is younger than source.min_age; the next run takes it",
         "gone": "disappeared between listing and reading",
-        "duplicate": "is named more than once in the manifest",
     }
 
     def __init__(self, reason: str) -> None:

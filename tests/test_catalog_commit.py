@@ -211,7 +211,6 @@ def test_calls_that_make_no_sense_are_bugs(engine: Engine) -> None:
     mistakes: list[tuple[Part | None, list[Outcome], str]] = [
         (None, [one], "need the part"),
         (a_part([one]), [one, failed("a")], "two outcomes"),
-        (None, [Skipped(video("a"), "duplicate")], "shares its uri"),
     ]
     for part, outcomes, words in mistakes:
         with pytest.raises(ValueError, match=words):

@@ -29,7 +29,7 @@ from indexer.catalog.parts import add_part, retire_unnamed
 from indexer.catalog.results import change, describe_videos, lock_results, store, void_claims, withdraw
 from indexer.catalog.runs import RunRef, adopt, claim, finish_run, start_run
 from indexer.catalog.tables import video
-from indexer.records import IndexedVideo, Outcome, Part, Skipped
+from indexer.records import IndexedVideo, Outcome, Part
 
 __all__ = ["CommitReport", "RunRef", "adopt", "claim", "commit", "finish_run", "mark_gone", "start_run"]
 
@@ -48,16 +48,14 @@ def commit(engine: Engine, run: RunRef, part: Part | None, outcomes: Sequence[Ou
     """Make the outcomes true, all at once: the rows of `part`, which is durable already, replace what its videos had.
 
     A failure or skip takes the old rows away too: the bytes they spoke of are no longer there. So does any outcome for the
-    rows of other recipes that speak of other bytes; those results are pending again. Every outcome was claimed before; one
-    commit names a video once, and a second naming in a manifest (skip reason `duplicate`) never comes here.
+    rows of other recipes that speak of other bytes; those results are pending again. Every outcome was claimed before, and one
+    commit names a video once.
     """
     by_uri = {outcome.video.uri: outcome for outcome in outcomes}
     if len(by_uri) != len(outcomes):
         raise ValueError("one commit has two outcomes for one video")
     if part is None and any(isinstance(outcome, IndexedVideo) for outcome in outcomes):
         raise ValueError("indexed videos need the part that holds their rows")
-    if any(isinstance(outcome, Skipped) and outcome.reason == "duplicate" for outcome in outcomes):
-        raise ValueError("a duplicate shares its uri with a video that has an outcome of its own")
     now = time.time()
 
     def work(connection: Connection) -> CommitReport:
