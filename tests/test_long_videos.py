@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.decode.sampling import MAX_RUN_UP_SECONDS, segment_bounds, split_ranges
+from indexer.records import IndexedVideo
 from tests.archives import Archive
 from tests.videos import index_first, pattern, write_video
 
@@ -51,6 +52,10 @@ def test_rows_are_the_same_however_a_video_is_split(archive: Archive) -> None:
     for number, range_seconds in enumerate((60, 600)):
         heard = archive.run(range_seconds=range_seconds, output={"uri": f"split{number}"})
         assert heard.videos["indexed"] == 1
+        (outcome,) = heard.outcomes
+        assert isinstance(outcome, IndexedVideo)
+        assert heard.tally is not None
+        assert outcome.decode_seconds == pytest.approx(heard.tally.stages["decode"] + heard.tally.stages["read"])
         assert stored(archive, f"split{number}") == whole
         assert archive.dump() == dump
 

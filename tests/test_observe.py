@@ -239,8 +239,19 @@ def test_a_storage_that_takes_no_log_and_no_page_costs_two_warnings(tmp_path: Pa
     heard = run_observed(archive)
     assert heard.ended == "complete"
     page, log = heard.warnings
+    assert len([key for key in s3.listed() if not key.startswith("index/parts/")]) == 0
     assert page.startswith(f"no report of this run can be kept: {s3.uri}/index/reports/run-1.html: ")
     assert log.startswith(f"no log of this run can be kept: {s3.uri}/index/logs/")
+
+
+def test_old_logs_that_may_not_be_deleted_cost_a_warning_and_no_log(tmp_path: Path, s3: S3Place) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db", f"{s3.uri}/index")
+    for number in range(KEPT):
+        s3.put(f"index/logs/20200101T0000{number:02}Z-1.jsonl")
+    s3.proxy.plan = lambda request: Status(403, "AccessDenied") if request.method == "DELETE" else None
+    (warning,) = run_observed(archive).warnings
+    assert warning.startswith(f"old files stay in {s3.uri}/index/logs: ")
+    assert len(s3.listed()) == KEPT + 1
 
 
 def test_a_log_that_cannot_be_kept_is_a_warning(tmp_path: Path) -> None:

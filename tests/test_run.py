@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from indexer.errors import SourceError, WeightsError
-from indexer.records import Failure
+from indexer.records import Failure, IndexedVideo
 from tests.archives import Archive
 from tests.videos import index_first, write_sound
 
@@ -38,6 +38,7 @@ def test_a_first_run_indexes_everything(archive: Archive) -> None:
     assert len(archive.parts) == 1
     assert heard.tally is not None
     assert 0 < heard.tally.startup_seconds < heard.tally.wall_seconds
+    assert min(outcome.decode_seconds for outcome in heard.outcomes if isinstance(outcome, IndexedVideo)) > 0
     assert 0 < heard.tally.to_do_bytes == heard.tally.finished_bytes
 
 

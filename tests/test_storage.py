@@ -53,6 +53,13 @@ def test_a_file_appears_whole_or_not_at_all(storage: Storage) -> None:
     assert read(storage, "parts/a.bin") == b"whole"
 
 
+def test_a_file_is_replaced_where_that_is_meant(storage: Storage) -> None:
+    for content in (b"first", b"second"):
+        storage.replace("reports/latest.html", content)
+        assert read(storage, "reports/latest.html") == content
+    assert [file.name for file in storage.list_files("")] == ["reports/latest.html"]
+
+
 def test_a_file_is_never_replaced(storage: Storage) -> None:
     write(storage, "a.bin", b"first")
     with pytest.raises(OutputError, match=r"index/a.bin: .* Files of the output are never replaced"):

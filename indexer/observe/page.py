@@ -81,7 +81,7 @@ class RunPage(Silent):
             storage = open_storage(self._job.output.uri)
             for name in (report_name(tally.run_id), f"{REPORTS}latest.html"):
                 storage.replace(name, page.encode(errors="backslashreplace"))
-            sweep(storage, f"{REPORTS}run-")
+            sweep(storage, f"{REPORTS}run-", self._warn)
         except StopRun as error:
             self._warn(f"no report of this run can be kept: {error}")
 

@@ -7,10 +7,11 @@ INDEX/reports/latest.html                  the newest of them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
+from indexer.errors import StopRun
 from indexer.storage import Storage, open_storage
 
 LOGS = "logs/"
@@ -43,7 +44,10 @@ def read_report(output: str, run_id: int) -> bytes | None:
         return file.read()
 
 
-def sweep(storage: Storage, prefix: str) -> None:
+def sweep(storage: Storage, prefix: str, warn: Callable[[str], None]) -> None:
     """Delete the oldest, so that KEPT stay."""
-    for old in sorted(storage.list_files(prefix), key=attrgetter("modified_at", "name"))[:-KEPT]:
-        storage.delete(old.name)
+    try:
+        for old in sorted(storage.list_files(prefix), key=attrgetter("modified_at", "name"))[:-KEPT]:
+            storage.delete(old.name)
+    except StopRun as error:
+        warn(f"old files stay in {storage.uri}/{prefix.partition('/')[0]}: {error}")

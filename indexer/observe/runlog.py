@@ -34,9 +34,9 @@ def open_log(job: Job, warn: Callable[[str], None]) -> RunLog | None:
         path = Path(output) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         log = RunLog(path.open("a", encoding="utf-8", errors="backslashreplace"))
-        sweep(open_storage(output), LOGS)
-    except (OSError, StopRun) as error:
-        warn(f"{output}/{LOGS.rstrip('/')}: no log of this run can be kept there: {getattr(error, 'strerror', error)}")
+        sweep(open_storage(output), LOGS, warn)
+    except OSError as error:
+        warn(f"{output}/{LOGS.rstrip('/')}: no log of this run can be kept there: {error.strerror}")
         return None
     return log
 
@@ -93,7 +93,7 @@ class RunLogInS3(RunLog):
             with storage.create(self._name) as kept:
                 self._out.seek(0)
                 shutil.copyfileobj(self._out.buffer, kept)
-            sweep(storage, LOGS)
+            sweep(storage, LOGS, self._warn)
         except (OSError, StopRun) as error:
             self._warn(f"no log of this run can be kept: {error}")
         super().close()
