@@ -36,8 +36,8 @@ def test_a_run_that_did_something_leaves_a_page_that_is_escaped_and_whole(tmp_pa
     assert "<td>E_NOT_MEDIA</td>" in page
     assert "&lt;script&gt;alert(1)&lt;&amp;.mp4" in page
     assert "<script" not in page
-    assert re.search(r'<title id="pace">8 s of video finished between (\d\d:\d\d:\d\d) and \1?[\d:]+ UTC</title>', page)
-    assert re.findall(r'text-anchor="end">([^<]*)', page) == ["0 s", "4 s", "8 s"]
+    assert re.search(r'<title id="pace">00:00:08 of video finished between (\d\d:\d\d:\d\d) and \1?[\d:]+ UTC</title>', page)
+    assert re.findall(r'text-anchor="end">([^<]*)', page) == ["00:00:00", "00:00:04", "00:00:08"]
     assert len(re.findall(r'text-anchor="middle">\d\d:\d\d:\d\d<', page)) == 3
     labels = re.findall(r'<td class="n">(\d+)</td><td><meter', page)
     assert sum(map(int, labels)) == 8  # segments
@@ -76,8 +76,8 @@ def test_the_line_of_a_long_run_keeps_its_shape_and_says_what_its_axes_are() -> 
     assert (points[0], points[-1]) == ((0.0, 120.0), (600.0, 0.0))
     assert all(abs(x / 5 + y - 120) < 0.2 for x, y in points)
     assert chart.times == ((0, "01:15"), (300, "06:15"), (600, "11:15"))
-    assert chart.lengths == ((120, "0 h"), (60, "10 h"), (0, "20 h"))
-    assert chart.sentence == "20 h of video finished between 01:15 and 11:15 UTC"
+    assert chart.lengths == ((120, "00:00:00"), (60, "10:00:00"), (0, "20:00:00"))
+    assert chart.sentence == "20:00:00 of video finished between 01:15 and 11:15 UTC"
 
 
 def test_a_run_that_finished_no_video_has_no_line() -> None:

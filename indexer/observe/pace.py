@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from indexer.console import clock
+
 POINTS = 240
 """Of the line; with more, every second one goes."""
 WIDE, HIGH = 600, 120
-_UNITS = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +48,16 @@ class Pace:
         if not video_seconds or not wall_seconds:
             return None
         began = ended.astimezone(UTC) - timedelta(seconds=wall_seconds)
-        clock = "%H:%M:%S" if wall_seconds < 3600 else "%H:%M" if wall_seconds < 86_400 else "%d %b %H:%M"
-        unit_seconds, unit = next(found for found in _UNITS if video_seconds >= found[0] or found[0] == 1)
+        form = "%H:%M:%S" if wall_seconds < 3600 else "%H:%M" if wall_seconds < 86_400 else "%d %b %H:%M"
 
         def at(share: float) -> str:
-            return f"{began + timedelta(seconds=share * wall_seconds):{clock}}"
-
-        def length(share: float) -> str:
-            return f"{share * video_seconds / unit_seconds:.3g} {unit}"
+            return f"{began + timedelta(seconds=share * wall_seconds):{form}}"
 
         return Chart(
             points=" ".join(
                 f"{WIDE * when / wall_seconds:.1f},{HIGH - HIGH * done / video_seconds:.1f}" for when, done in self._points
             ),
             times=tuple((WIDE * share, at(share)) for share in (0, 0.5, 1)),
-            lengths=tuple((HIGH - HIGH * share, length(share)) for share in (0, 0.5, 1)),
-            sentence=f"{length(1)} of video finished between {at(0)} and {at(1)} UTC",
+            lengths=tuple((HIGH - HIGH * share, clock(share * video_seconds)) for share in (0, 0.5, 1)),
+            sentence=f"{clock(video_seconds)} of video finished between {at(0)} and {at(1)} UTC",
         )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from indexer.config import Job
+from indexer.console import clock
 from indexer.errors import VIDEO_ERRORS, StopRun
 from indexer.observe.listeners import Silent
 from indexer.observe.pace import HIGH, WIDE, Pace
@@ -86,10 +87,5 @@ class RunPage(Silent):
             self._warn(f"no report of this run can be kept: {error}")
 
 
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"
-
-
 _TEMPLATES = Environment(loader=PackageLoader("indexer.observe"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-_TEMPLATES.filters["clock"] = _clock
+_TEMPLATES.filters["clock"] = clock
