@@ -75,9 +75,6 @@ class Burning:
     def open(self, name: str) -> BinaryIO:
         return self._storage.open(name)
 
-    def exists(self, name: str) -> bool:
-        return self._storage.exists(name)
-
     def delete(self, name: str) -> None:
         self._fuse.step()
         self._storage.delete(name)

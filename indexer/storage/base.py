@@ -50,8 +50,6 @@ class Storage(Protocol):
     def open(self, name: str) -> BinaryIO:
         """A seekable file for reading."""
 
-    def exists(self, name: str) -> bool: ...
-
     def delete(self, name: str) -> None:
         """Delete `name`; nothing happens if it is not there."""
 

@@ -71,11 +71,6 @@ class LocalStorage:
         with _as_output_error(path):
             return path.open("rb")
 
-    def exists(self, name: str) -> bool:
-        path = self._path(name)
-        with _as_output_error(path):
-            return path.exists()
-
     def delete(self, name: str) -> None:
         path = self._path(name)
         with _as_output_error(path):

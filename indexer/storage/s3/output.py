@@ -71,10 +71,6 @@ class S3Storage:
             version = version_of(look_at(self._s3, address))
         return open_object(self._s3, version, explain=lambda fault: _output_error(address, fault))
 
-    def exists(self, name: str) -> bool:
-        with _as_output_error(self._address(name)):
-            return self._look(self._address(name)) is not None
-
     def delete(self, name: str) -> None:
         address = self._address(name)
         with _as_output_error(address):
