@@ -19,7 +19,7 @@ from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
 from indexer.records import IndexedVideo, MediaInfo, Recipe, Segment, Video
 from indexer.search.dots import dots
-from indexer.search.shards import LivePart, Shards
+from indexer.search.shards import ShardedPart, Shards
 from indexer.search.similar import similar
 from indexer.search.span import Span
 from indexer.storage import open_storage
@@ -29,7 +29,7 @@ PARTS, VIDEOS, SEGMENTS, WIDTH = 10, 1000, 100, 512
 ROUNDS = 15
 
 
-def make_index(folder: Path) -> tuple[Recipe, list[LivePart]]:
+def make_index(folder: Path) -> tuple[Recipe, list[ShardedPart]]:
     """PARTS parts of VIDEOS videos of SEGMENTS segments each."""
     parts = []
     recipe = Recipe("0" * 64, '{"model": {"name": "r3d_18"}, "sampling": {"segment": 10.0}}')
@@ -44,7 +44,7 @@ def make_index(folder: Path) -> tuple[Recipe, list[LivePart]]:
             claim(engine, run, "/archive", [indexed.video for indexed in videos])
             part = write_part(videos, storage, recipe=recipe, run_id=run.run_id, sequence=number)
             commit(engine, run, part, videos)
-            parts.append(LivePart(number, part.name, part.sha256, part.rows))
+            parts.append(ShardedPart(number, part.name, part.sha256, part.rows))
     engine.dispose()
     return recipe, parts
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from indexer.catalog import lookup
-from indexer.catalog.live import live_parts, live_videos
+from indexer.catalog.live import live_parts, placed_videos
 from indexer.console import printable
 from indexer.errors import ConfigError, OutputError
 from indexer.index import current_recipe, index_of
@@ -55,7 +55,7 @@ def show_parts(path: Path, *, output: Path | None, force: bool, as_json: bool) -
 def _write_manifest(engine: Engine, recipe_id: int, root: str, output: Path) -> None:
     try:
         with pq.ParquetWriter(output, _MANIFEST, compression="zstd") as writer:
-            for some in live_videos(engine, recipe_id):
+            for some in placed_videos(engine, recipe_id):
                 rows = [video._asdict() | {"part": f"{root}/{video.part}"} for video in some]
                 writer.write_table(pa.Table.from_pylist(rows, schema=_MANIFEST))
     except OSError as error:

@@ -22,7 +22,7 @@ from indexer.observe.page import RunPage
 from indexer.observe.runlog import open_log
 from indexer.records import Failure, IndexedRange, Video
 from indexer.report import Tally
-from indexer.search.shards import LivePart, Shards, shards_folder
+from indexer.search.shards import ShardedPart, Shards, shards_folder
 from indexer.storage import open_storage
 from indexer.storage.copies import copies_folder, copy_name
 from indexer.upkeep.forget import Forgotten, find_uri, forget
@@ -294,7 +294,7 @@ def test_the_command_forgets_and_says_what_it_cannot(
     engine = open_catalog(archive.catalog, create=True)
     with reading(engine) as connection:
         Shards(open_storage(archive.output), shards_folder(archive.output)).open(
-            LivePart(part.part_id, part.name, part.sha256, part.rows) for part in list_parts(connection)
+            ShardedPart(part.part_id, part.name, part.sha256, part.rows) for part in list_parts(connection)
         )
     engine.dispose()
     (shard,) = (tmp_path / "cache").rglob("*.arrow")

@@ -1,4 +1,5 @@
-"""The rows of the SQL index, and the summary that counts them. Called by `commit` alone, inside its transaction."""
+"""The rows of the SQL index, and the summary that counts them. Called inside the transactions of `commit`, and of
+what puts right, fills and forgets: `repair`, `restore`, `forget`."""
 
 from __future__ import annotations
 

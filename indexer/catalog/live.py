@@ -26,8 +26,8 @@ class LivePart(NamedTuple):
     bytes: int
 
 
-class LiveVideo(NamedTuple):
-    """A video whose rows in one part are live, all of them."""
+class PlacedVideo(NamedTuple):
+    """A video with live rows, and where they are: all that its part has of it."""
 
     part: str
     """The name of the part."""
@@ -48,7 +48,7 @@ def live_parts(engine: Engine, recipe_id: int) -> list[LivePart]:
         return [LivePart(*row)._replace(live_rows=int(row[2])) for row in connection.execute(statement)]
 
 
-def live_videos(engine: Engine, recipe_id: int) -> Iterator[list[LiveVideo]]:
+def placed_videos(engine: Engine, recipe_id: int) -> Iterator[list[PlacedVideo]]:
     """Each video with live rows of this recipe, some thousands at a time, part by part."""
     statement = (
         select(part.c.name, video.c.uri, result.c.segments)
@@ -59,4 +59,4 @@ def live_videos(engine: Engine, recipe_id: int) -> Iterator[list[LiveVideo]]:
     )
     with reading(engine) as connection:
         rows = connection.execute(statement, execution_options={"yield_per": _ROWS_AT_ONCE})
-        yield from ([LiveVideo(*row) for row in some] for some in rows.partitions(_ROWS_AT_ONCE))
+        yield from ([PlacedVideo(*row) for row in some] for some in rows.partitions(_ROWS_AT_ONCE))

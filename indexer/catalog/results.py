@@ -1,5 +1,5 @@
-"""What the catalog says of a video under a recipe: read under a lock, and changed. Called by `commit` alone, inside its
-transaction."""
+"""What the catalog says of a video under a recipe: read under a lock, and changed. Called inside the transactions of `commit`,
+and of what moves, puts right, fills and forgets: `parts`, `repair`, `restore`, `forget`."""
 
 from __future__ import annotations
 

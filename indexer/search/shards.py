@@ -37,7 +37,7 @@ _LAYOUT = 1
 _BEING_MADE_SECONDS = 3600.0
 
 
-class LivePart(NamedTuple):
+class ShardedPart(NamedTuple):
     """A part, as the catalog knows it."""
 
     part_id: int
@@ -84,7 +84,7 @@ class Shards:
         self._open: dict[str, Shard] = {}
         self.cells = Cells(folder.with_name(f"{folder.name}-cells"), note=note)
 
-    def open(self, parts: Iterable[LivePart]) -> list[Shard]:
+    def open(self, parts: Iterable[ShardedPart]) -> list[Shard]:
         """The shards of `parts`, in this order; what is missing is made. Raises OutputError."""
         wanted = list(parts)
         opened = {part.sha256: shard for part in wanted if (shard := self._opened(part)) is not None}
@@ -109,7 +109,7 @@ class Shards:
                 if entry.name not in names:
                     Path(entry.path).unlink(missing_ok=True)
 
-    def _opened(self, part: LivePart) -> Shard | None:
+    def _opened(self, part: ShardedPart) -> Shard | None:
         """The shard, if there is one. One that is cut off is as good as none."""
         if shard := self._open.get(part.sha256):
             return shard
@@ -119,7 +119,7 @@ class Shards:
                 return shard
         return None
 
-    def _make(self, part: LivePart) -> Shard:
+    def _make(self, part: ShardedPart) -> Shard:
         table = self._rows(part)
         unfinished = None
         try:
@@ -140,7 +140,7 @@ class Shards:
                 Path(unfinished).unlink(missing_ok=True)
         return shard
 
-    def _rows(self, part: LivePart) -> pa.Table:
+    def _rows(self, part: ShardedPart) -> pa.Table:
         """The rows of a part, as a shard has them."""
         try:
             with self._storage.open(part.name) as file:

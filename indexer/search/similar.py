@@ -23,7 +23,7 @@ from indexer.search.coverage import coverage
 from indexer.search.dots import Float16s, Float32s, dots, mean_direction, some_dots, unit_vectors
 from indexer.search.moments import Moment
 from indexer.search.recipes import SearchedRecipe, standing_results
-from indexer.search.shards import LivePart, Shard, Shards
+from indexer.search.shards import Shard, ShardedPart, Shards
 from indexer.search.span import Span
 from indexer.search.vectors import own_recipe, units_of_spans
 from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, VideoFilter, beyond
@@ -177,14 +177,14 @@ class _Compared:
         yield after
 
 
-def _live_parts(connection: Connection, recipe: SearchedRecipe) -> dict[LivePart, bool]:
+def _live_parts(connection: Connection, recipe: SearchedRecipe) -> dict[ShardedPart, bool]:
     """The parts with live rows of this recipe -> whether all of their rows are live."""
     rows = connection.execute(_PARTS, {"recipe_id": recipe.recipe_id})
-    return {LivePart(row.id, row.name, row.sha256, row.rows): int(row.live) == row.rows for row in rows}
+    return {ShardedPart(row.id, row.name, row.sha256, row.rows): int(row.live) == row.rows for row in rows}
 
 
 def _wanted_videos(
-    connection: Connection, recipe: SearchedRecipe, parts: Mapping[LivePart, bool], under: str | None
+    connection: Connection, recipe: SearchedRecipe, parts: Mapping[ShardedPart, bool], under: str | None
 ) -> dict[int, list[str]]:
     """Part id -> the uris of its videos that are live and asked for. A part that is not named is wanted whole."""
     values: dict[str, Any] = {"recipe_id": recipe.recipe_id}

@@ -11,7 +11,7 @@ from indexer.catalog.connect import reading
 from indexer.errors import ConfigError
 from indexer.search.dots import Float16s, Float32s, mean_direction
 from indexer.search.recipes import SearchedRecipe, searched_recipes
-from indexer.search.shards import LivePart, Shard, Shards
+from indexer.search.shards import Shard, ShardedPart, Shards
 from indexer.search.span import Span
 from indexer.search.videos import VIDEOS_AT_ONCE
 
@@ -50,12 +50,12 @@ def units_of_spans(connection: Connection, shards: Shards, recipe: SearchedRecip
     return [_units(opened[parts[span.uri]], span) for span in spans]
 
 
-def _parts_of(connection: Connection, recipe: SearchedRecipe, uris: Sequence[str]) -> dict[str, LivePart]:
+def _parts_of(connection: Connection, recipe: SearchedRecipe, uris: Sequence[str]) -> dict[str, ShardedPart]:
     """Uri -> the part with the live rows of this video. One that has none is left out."""
     parts = {}
     for first in range(0, len(uris), VIDEOS_AT_ONCE):
         values = {"recipe_id": recipe.recipe_id, "uris": uris[first : first + VIDEOS_AT_ONCE]}
-        parts.update({uri: LivePart(*part) for uri, *part in connection.execute(_PARTS_OF_VIDEOS, values)})
+        parts.update({uri: ShardedPart(*part) for uri, *part in connection.execute(_PARTS_OF_VIDEOS, values)})
     return parts
 
 
