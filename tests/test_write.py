@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import duckdb
@@ -25,6 +26,8 @@ from indexer.storage import open_storage
 from indexer.write.parquet import write_part
 from indexer.write.read import read_footer, read_videos
 from indexer.write.schema import describe, to_table
+from tests.dump import live_rows, live_rows_of_parts
+from tests.synthetic import TextArchive
 
 RECIPE = Recipe(digest="5a" * 32, document='{"model":"r3d_18","segment":"10s"}')
 LABELS = ("yawning", "petting cat", "petting animal (not cat)")
@@ -223,6 +226,41 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "parts").iterdir()) == []
+
+
+class FailingDisk:
+    """Its n-th sync says that what was written before is lost; all others are done."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.taken = 0
+        self._fsync = os.fsync
+
+    def fsync(self, descriptor: int) -> None:
+        self.taken += 1
+        if self.taken == self.number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        self._fsync(descriptor)
+
+
+SYNCS = ("of the output", "of parts", "of the file", "of its name")
+
+
+@pytest.mark.parametrize("number", range(1, len(SYNCS) + 2))
+def test_no_sync_that_failed_is_taken_for_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    archive, disk = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db"), FailingDisk(number)
+    archive.put("a.mp4", (("yoga", 0.5),))
+    job = archive.job("texts")
+    lost = pytest.raises(OutputError, match=r"Input/output error\. Check the disk") if number <= len(SYNCS) else nullcontext()
+    with monkeypatch.context() as patch, lost:
+        patch.setattr(os, "fsync", disk.fsync)
+        archive.run(job)
+    if number <= len(SYNCS):
+        assert [(result["state"], result["rows"]) for result in archive.dump()] == [("pending", [])]
+        assert archive.run(job).videos["indexed"] == 1
+    assert disk.taken == min(number, len(SYNCS))
+    assert len(live_rows(archive.catalog)) == 1
+    assert live_rows(archive.catalog) == live_rows_of_parts(archive.catalog, Path(archive.output))
 
 
 def test_a_folder_without_permission_is_said_so() -> None:
