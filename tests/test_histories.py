@@ -108,7 +108,13 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(name=JOBS, death=DEATH)
     def run(self, name: str, death: int | None) -> None:
         job = self.jobs[name]
-        if not self.survives(death, lambda _: self.archive.run(job)):
+
+        def command(fuse: Fuse) -> None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(pipeline, "open_storage", lambda uri: Burning(open_storage(uri), fuse))
+                self.archive.run(job)
+
+        if not self.survives(death, command):
             return
         with self.opened() as engine:
             seen = {
