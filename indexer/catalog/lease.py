@@ -167,6 +167,7 @@ def _now(connection: Connection) -> ColumnElement[float]:
 
 def _lost() -> LeaseLost:
     return LeaseLost(
-        "Another run has taken this job over, as this one was not heard of for a minute: its machine slept, or could not reach"
-        " the database. What was committed stays, and nothing is lost but the work in flight. Let the other run end."
+        "Another run has taken this job over, or gc, forget or rebuild has ended it, as it was not heard of for a minute: its"
+        " machine slept, or could not reach the database. What was committed stays, and only the work in flight is lost."
+        " Let the other program end, then run the same command again."
     )

@@ -38,7 +38,7 @@ def read_report(output: str, run_id: int) -> bytes | None:
     """The page that a run has left beside the index; None if it has not, or is one of long ago."""
     storage = open_storage(output)
     name = report_name(run_id)
-    if not storage.exists(name):
+    if not any(file.name == name for file in storage.list_files(name)):
         return None
     with storage.open(name) as file:
         return file.read()
