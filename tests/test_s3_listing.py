@@ -6,18 +6,25 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable
+import weakref
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from indexer.config import Source
 from indexer.errors import ConfigError, CredentialsError, SourceError
 from indexer.plan.listing import list_source
 from indexer.records import Failure, Skipped, Video
-from indexer.storage.address import parse_s3
+from indexer.storage.address import Address, parse_s3
 from indexer.storage.s3.client import S3, Patience
 from indexer.storage.s3.listing import scan_objects
 from indexer.storage.source import scan
@@ -130,8 +137,126 @@ def test_a_list_is_cut_at_its_folders_and_read_in_parallel(s3: S3Place) -> None:
         for number in range(6):
             s3.put(f"show/{folder}/{number}.mp4")
     assert len(scanned(s3, page_keys=3)) == 24
-    begins = {request.query["start-after"] for request in s3.proxy.requests if "start-after" in request.query}
-    assert begins == {"show/a/2.mp4", "show/b/", "show/c/", "show/d/"}
+    lists = [request.query for request in s3.proxy.requests if "delimiter" not in request.query]
+    assert {query["start-after"] for query in lists if "start-after" in query} == {"show/b/", "show/c/", "show/d/"}
+
+
+class InMemory:
+    """A bucket that answers lists as S3 does, and remembers which list, by where it began, had how many pages."""
+
+    patience = Patience()
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.keys = sorted(keys)
+        self.pages: Counter[str] = Counter()
+        self.looks = 0
+        self.most_alive = 0
+        self._alive: weakref.WeakSet[Item] = weakref.WeakSet()
+
+    def ask(
+        self,
+        operation: str,
+        address: object,
+        *,
+        Prefix: str,  # noqa: N803
+        MaxKeys: int = 1000,  # noqa: N803
+        Delimiter: str = "",  # noqa: N803
+        StartAfter: str = "",  # noqa: N803
+        ContinuationToken: str = "",  # noqa: N803
+        **_: object,
+    ) -> dict[str, Any]:
+        begin, _, after = ContinuationToken.partition(" ") if ContinuationToken else (StartAfter, "", StartAfter)
+        keys = self.keys[bisect_right(self.keys, after) :] if after else self.keys
+        found: list[str] = []
+        for key in keys:
+            name = key[: key.index("/", len(Prefix)) + 1] if Delimiter and "/" in key[len(Prefix) :] else key
+            if key.startswith(Prefix) and name not in found[-1:]:
+                found.append(name)
+            if len(found) > MaxKeys:
+                break
+        page, is_cut = found[:MaxKeys], len(found) > MaxKeys
+        items = [Item(name) for name in page if not (Delimiter and name.endswith("/"))]
+        self._alive.update(items)
+        self.most_alive = max(self.most_alive, len(self._alive))
+        if Delimiter:
+            self.looks += 1
+        else:
+            self.pages[begin] += 1
+        folders = [{"Prefix": name} for name in page if Delimiter and name.endswith("/")]
+        more = {"NextContinuationToken": f"{begin} {page[-1]}"} if is_cut else {}
+        return {"Contents": items, "CommonPrefixes": folders, "IsTruncated": is_cut} | more
+
+    def scan(self, page_keys: int, **options: Any) -> list[str]:
+        videos = scan_objects(self, Address("b", ""), wanted=lambda name: True, page_keys=page_keys, **options)  # type: ignore[arg-type]
+        return [video.uri.removeprefix("s3://b/") for video in videos]
+
+
+class Item(dict[str, Any]):
+    """What a list says of one key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(Key=key, Size=1, ETag='"e"', LastModified=EPOCH)
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+KEYS = st.sets(st.text("ab/0", min_size=1, max_size=6), max_size=60)
+
+
+@settings(deadline=None, max_examples=150)
+@given(KEYS, st.integers(1, 7))
+def test_however_a_list_is_cut_every_key_comes_once_and_the_order_is_always_the_same(keys: set[str], page_keys: int) -> None:
+    bucket = InMemory(keys)
+    found = bucket.scan(page_keys)
+    assert sorted(found) == sorted(key for key in keys if not key.endswith("/"))
+    assert bucket.scan(page_keys) == found
+
+
+@settings(deadline=None, max_examples=100)
+@given(KEYS, st.integers(1, 4))
+def test_of_a_folder_that_is_not_entered_one_page_is_read(keys: set[str], page_keys: int) -> None:
+    def entered(name: str) -> bool:
+        return not f"/{name}/".endswith("/a/")
+
+    found = InMemory(keys).scan(page_keys, entered=entered)
+    outside = {key for key in keys if not key.endswith("/") and "/a/" not in f"/{key}"}
+    assert outside == {key for key in found if "/a/" not in f"/{key}"}
+    bucket = InMemory([f"a/{number:03}" for number in range(100)] + ["b/1"])
+    assert bucket.scan(10, entered=entered)[-1] == "b/1"
+    assert sum(bucket.pages.values()) <= 4
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[2] * 5_000, [5] * 19 + [9_905], [9_905] + [5] * 19],
+    ids=["many folders", "the last is heavy", "the first is heavy"],
+)
+def test_a_long_list_is_read_by_many(sizes: list[int]) -> None:
+    keys = [f"{folder:04}/{number // 100:03}/{number:05}" for folder, size in enumerate(sizes) for number in range(size)]
+    bucket = InMemory(keys)
+    assert sorted(bucket.scan(100)) == keys
+    pages = bucket.pages.total()
+    assert max(bucket.pages.values()) <= 0.2 * pages, bucket.pages
+    assert pages <= 150  # of 100
+    assert bucket.looks <= 60
+
+
+def test_where_there_are_no_folders_they_are_not_looked_for_all_the_time() -> None:
+    bucket = InMemory(f"{number:05}" for number in range(20_000))
+    assert len(bucket.scan(100)) == 20_000
+    assert (bucket.pages.total(), bucket.looks) == (200, 10)
+
+
+def test_the_memory_of_a_listing_does_not_grow_with_it() -> None:
+    def most_alive(count: int) -> int:
+        bucket = InMemory(f"{number // 100:03}/{number:05}" for number in range(count))
+        for _ in scan_objects(bucket, Address("b", ""), wanted=lambda name: True, page_keys=50):  # type: ignore[arg-type]
+            pass
+        return bucket.most_alive
+
+    assert most_alive(5_000) <= 2 * 17 * 50
+    assert most_alive(20_000) <= 2 * 17 * 50
 
 
 # Faults of a list

@@ -45,7 +45,7 @@ def scan(
         from indexer.storage.s3.client import connection
         from indexer.storage.s3.listing import scan_objects
 
-        return scan_objects(connection(), parse_s3(uri), wanted=wanted)
+        return scan_objects(connection(), parse_s3(uri), wanted=wanted, entered=entered)
     return scan_folder(uri, wanted=wanted, entered=entered, warn=warn)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 
 from indexer.errors import SourceError
@@ -13,25 +15,32 @@ from indexer.records import Failure, Video
 from indexer.storage.address import Address, parse_s3
 from indexer.storage.s3.client import S3, S3Fault
 from indexer.storage.s3.objects import as_video, look_at
-from indexer.storage.s3.pages import PAGE_KEYS, Page, Pages, subfolders
+from indexer.storage.s3.pages import PAGE_KEYS, Page, Pages
 from indexer.storage.scan import Listed
 
 LISTS_AT_ONCE = 16
 LOOKS_AT_ONCE = 32
-_LEVELS = 4
-"""How deep folders are looked at to find places where a list can be cut into many."""
+_LONGEST_WAIT_PAGES = 31
 
 
-def scan_objects(s3: S3, root: Address, *, wanted: Callable[[str], bool], page_keys: int = PAGE_KEYS) -> Iterator[Video]:
+def scan_objects(
+    s3: S3,
+    root: Address,
+    *,
+    wanted: Callable[[str], bool],
+    entered: Callable[[str], bool] = lambda name: True,
+    page_keys: int = PAGE_KEYS,
+) -> Iterator[Video]:
     """The objects in the folder `root` whose name below it is `wanted`, each once, in an order that only depends on the keys.
 
+    Of a folder that is not `entered` (asked with its name below `root`, without a slash at the end), one page is read.
     Folder markers (keys that end with a slash) are no objects. Memory: two pages for each of LISTS_AT_ONCE lists.
 
     Raises SourceError if the folder cannot be listed to its end, or holds nothing; CredentialsError.
     """
     found_any = False
     with _as_source_error(root):
-        for page in _pages(s3, root, page_keys):
+        for page in _pages(s3, root, entered, page_keys):
             for item in page:
                 found_any = True
                 key = item["Key"]
@@ -90,45 +99,61 @@ def _look(s3: S3, uri: str) -> Listed:
             raise
 
 
-def _pages(s3: S3, root: Address, page_keys: int) -> Iterator[Page]:
-    """All pages of a folder. A folder of more than one page is cut into ranges of keys that are listed at the same time."""
-    first = Pages(s3, root.bucket, root.folder, page_keys=page_keys)
-    yield next(first)
-    if first.complete:
-        return
-    cuts = _cuts(s3, root, first.last_key)
-    lists = [
-        Pages(s3, root.bucket, root.folder, after=low, before=high, page_keys=page_keys)
-        for low, high in zip([first.last_key, *cuts], [*cuts, None], strict=True)
-    ]
+@dataclass(slots=True)
+class _List:
+    """One of the lists that are read at the same time."""
+
+    pages: Pages
+    next_page: Future[Page | None]
+    pages_to_wait: int = 0
+    """Before it is looked for a place to cut it, again."""
+    last_wait: int = 0
+
+
+def _pages(s3: S3, root: Address, entered: Callable[[str], bool], page_keys: int) -> Iterator[Page]:
+    """All pages of a folder. As long as fewer than LISTS_AT_ONCE lists are under way, each is cut where a folder begins, so
+    that those that are long are read by many in the end."""
     pool = ThreadPoolExecutor(LISTS_AT_ONCE, thread_name_prefix="s3-list")
+
+    def begin(pages: Pages) -> _List:
+        return _List(pages, pool.submit(next, pages, None))
+
     try:
         # One page of each list in turn, and the next page of each under way: quick, and the order is always the same.
-        waiting: deque[tuple[Pages, Future[Page | None]]] = deque((pages, pool.submit(next, pages, None)) for pages in lists)
+        waiting = deque([begin(Pages(s3, root.bucket, root.folder, page_keys=page_keys))])
         while waiting:
-            pages, future = waiting.popleft()
-            page = future.result()
-            if page is not None:
-                waiting.append((pages, pool.submit(next, pages, None)))
-                yield page
+            turn = waiting.popleft()
+            page = turn.next_page.result()
+            if page is None:
+                continue
+            if excluded := _excluded(root, turn.pages.last_key, entered):
+                turn.pages.pass_over(excluded)
+            if not turn.pages.complete and len(waiting) + 1 < LISTS_AT_ONCE and (rest := _cut(turn)):
+                waiting.append(begin(rest))
+            turn.next_page = pool.submit(next, turn.pages, None)
+            waiting.append(turn)
+            yield page
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _cuts(s3: S3, root: Address, after: str) -> list[str]:
-    """At most LISTS_AT_ONCE - 1 ascending keys after `after`, each where a subfolder begins."""
-    cuts: list[str] = []
-    level = [root.folder]
-    with ThreadPoolExecutor(LISTS_AT_ONCE, thread_name_prefix="s3-list") as pool:
-        for _ in range(_LEVELS):
-            inside = pool.map(lambda folder: subfolders(s3, root.bucket, folder), level)
-            level = [folder for folders in inside for folder in folders if folder > after or after.startswith(folder)]
-            cuts.extend(folder for folder in level if folder > after)
-            if not level or len(cuts) >= LISTS_AT_ONCE:
-                break
-    cuts.sort()
-    count = min(len(cuts), LISTS_AT_ONCE - 1)
-    return [cuts[number * len(cuts) // count] for number in range(count)]
+def _cut(turn: _List) -> Pages | None:
+    """The second half of a list. Where no folder is ahead, it is not asked for one after every page."""
+    if turn.pages_to_wait:
+        turn.pages_to_wait -= 1
+        return None
+    middle = turn.pages.middle()
+    if middle is None:
+        turn.pages_to_wait = turn.last_wait = min(2 * turn.last_wait + 1, _LONGEST_WAIT_PAGES)
+        return None
+    return turn.pages.cut(middle)
+
+
+def _excluded(root: Address, key: str, entered: Callable[[str], bool]) -> str | None:
+    """The folder in which `key` lies and nothing is wanted, if there is one."""
+    name = key.removeprefix(root.folder)
+    folders = (name[: slash.start()] for slash in re.finditer("/", name))
+    return next((f"{root.folder}{folder}/" for folder in folders if not entered(folder)), None)
 
 
 @contextmanager

@@ -12,6 +12,9 @@ from indexer.storage.s3.client import S3, S3Fault, Waiting
 PAGE_KEYS = 1000
 """The most that S3 gives."""
 _TRIES = 3
+_LEVELS = 8
+"""How deep folders are looked at to find a place where a list can be cut."""
+_LAST_CHARACTER = "\U0010ffff"
 
 Page = list[dict[str, Any]]
 """What S3 says of each object: Key, Size, ETag, LastModified."""
@@ -50,6 +53,42 @@ class Pages:
                 return page
         raise S3Fault("refused", "the same page of its list comes again and again")
 
+    def cut(self, key: str) -> Pages:
+        """Another iterator, over what comes after `key`, which lies ahead; this one ends before it."""
+        rest = Pages(self._s3, self._bucket, self._prefix, after=key, before=self._before, page_keys=self._page_keys)
+        self._before = key
+        return rest
+
+    def pass_over(self, folder: str) -> None:
+        """Go on behind the keys that begin with `folder`, which the last one does."""
+        self._token, self._previous = None, set()
+        self._after = self.last_key = folder + _LAST_CHARACTER
+
+    def middle(self) -> str | None:
+        """Where a folder begins, about in the middle of what is left; None if none is found ahead."""
+        folder, found = self._prefix, None
+        for _ in range(_LEVELS):
+            ahead, more = self._folders_ahead(folder)
+            here, slash, _ = self.last_key.removeprefix(folder).partition("/")
+            is_inside = self.last_key.startswith(folder) and slash
+            if len(ahead) > 1 or (ahead and is_inside):
+                return ahead[-1] if more else ahead[len(ahead) // 2]
+            if ahead:  # all that is left may lie in it
+                folder = found = ahead[0]
+            elif is_inside:
+                folder += f"{here}/"
+            else:
+                break
+        return found
+
+    def _folders_ahead(self, folder: str) -> tuple[list[str], bool]:
+        """What the keys of folders in `folder` begin with, of one page; and whether more follow."""
+        begin = {"StartAfter": self.last_key} if self.last_key else {}
+        answer = _list(self._s3, self._bucket, folder, Delimiter="/", **begin)
+        ahead = [each["Prefix"] for each in answer.get("CommonPrefixes", []) if each["Prefix"] > self.last_key]
+        inside = [prefix for prefix in ahead if self._before is None or prefix < self._before]
+        return inside, answer["IsTruncated"] and len(inside) == len(ahead)
+
     def _new(self, page: Page) -> Page:
         """What is new on `page`. The rest was on the page before it, or is up to another list: else keys would be lost."""
         keys = [item["Key"] for item in page]
@@ -63,11 +102,6 @@ class Pages:
             self.complete = True
             fresh = [item for item in fresh if item["Key"] < self._before]
         return fresh
-
-
-def subfolders(s3: S3, bucket: str, folder: str) -> list[str]:
-    """What the keys in each folder below the prefix `folder` begin with; the first thousand. Raises S3Fault."""
-    return [each["Prefix"] for each in _list(s3, bucket, folder, Delimiter="/").get("CommonPrefixes", [])]
 
 
 def _list(s3: S3, bucket: str, prefix: str, **arguments: Any) -> Any:
