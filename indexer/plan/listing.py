@@ -9,6 +9,7 @@ Other columns are ignored. Relative names are relative to the folder of the mani
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import logging
 import re
@@ -78,15 +79,16 @@ def _list_folder(source: Source, warn: Callable[[str], None]) -> Iterator[Listed
 
 
 def _list_manifest(source: Source, read: Callable[[Path, str], _Rows], warn: Callable[[str], None]) -> Iterator[Listed]:
-    seen: set[str] = set()
+    seen: set[bytes] = set()  # digests: about 100 bytes for each line of a manifest, however long its names are
     repeated = 0
     with copy_of(source.uri) as manifest:
         for item in examine_each(_chosen(source, read(manifest, source.uri))):
             uri = (item if isinstance(item, Video) else item.video).uri
-            if uri in seen:
+            name = hashlib.blake2b(uri.encode(), digest_size=16).digest()
+            if name in seen:
                 repeated += 1
                 continue
-            seen.add(uri)
+            seen.add(name)
             yield item
     if repeated:
         warn(f"{source.uri}: {repeated} lines name a video that an earlier line named; each video counts once")
