@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: run them, print their figures, keep them as JSON in benchmarks/results/."""
+"""`python -m benchmarks [NAME ... | NAME SIZE]`: run them, print their figures, keep them as JSON in benchmarks/results/.
+
+python -m benchmarks catalog 10_000_000          of another size than it has by itself: catalog_10_000_000.json
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,13 @@ BENCHMARKS = (
 
 
 def main() -> None:
-    for name in sys.argv[1:] or BENCHMARKS:
+    names = sys.argv[1:] or BENCHMARKS
+    sizes = [int(name) for name in names if name[0].isdigit()]
+    for name in names[:1] if sizes else names:
         print(f"{name} ...", flush=True)
-        figures = importlib.import_module(f"benchmarks.{name}").main()
+        figures = importlib.import_module(f"benchmarks.{name}").main(*sizes)
         if figures:  # none from one that needs what this machine lacks
-            keep(name, figures)
+            keep("_".join([name, *map("{:_}".format, sizes)]), figures)
         print(json.dumps(figures, indent=2), flush=True)
 
 

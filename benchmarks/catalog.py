@@ -1,6 +1,6 @@
 """The catalog at some size: how fast commits load hits, how many bytes a segment takes, how long people wait for an answer.
 
-    python -m benchmarks.catalog 10_000_000          segments; 1,000,000 without a number
+    python -m benchmarks catalog 10_000_000          segments; 1,000,000 without a number
 
 Videos of 100 segments with five labels each, which are as unevenly common as those of real archives. On an SQLite file, and
 on a PostgreSQL server of its own with its settings as they come. SQL statements of a search are those of `indexer.search`.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -167,7 +166,3 @@ def main(segments: int = SEGMENTS) -> dict[str, object]:
         finally:
             server.stop()
     return {"segments": segments, "sqlite": on_sqlite, "postgresql": on_postgresql}
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else SEGMENTS), indent=2))

@@ -1,6 +1,6 @@
 """A night on a large archive: listing it and comparing it with what is known, where nothing or little has changed.
 
-    python -m benchmarks.listing 100_000             videos; 1,000,000 without a number
+    python -m benchmarks listing 100_000             videos; 1,000,000 without a number
 
 Real files, empty, a thousand in a folder, and a catalog that has indexed them all: an SQLite file, then PostgreSQL as it
 comes. `indexer run`, with nothing to do, and `indexer plan`, after 300 videos are gone, 300 changed and 400 new, are processes
@@ -141,7 +141,3 @@ def main(count: int = VIDEOS) -> dict[str, Any]:
         "sqlite": on_sqlite,
         "postgresql": on_postgresql,
     }
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else VIDEOS), indent=2))

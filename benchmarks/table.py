@@ -6,11 +6,13 @@ Each stands between two marks, as in <!-- side_by_side --> ... <!-- /side_by_sid
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+GOAL_MS = 10
+"""What half of the searches should not take longer than, at ten million segments."""
 CONTENDERS = {
     "indexer": "`indexer run`",
     "torchvision": "torchvision's own recipe",
@@ -44,25 +46,51 @@ def models(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + f"\n\nCPU seconds for one clip of the model's own length and size, {_machine(figures)}.\n"
 
 
+def catalog(figures: dict[str, Any]) -> str:
+    """A row for each question that a search asks, with the milliseconds for a common, a middling and a rare label."""
+    places = {"SQLite": figures["sqlite"], "PostgreSQL": figures["postgresql"]}
+    lines = [f"| | {' | '.join(places)} |", "|---" + "|--:" * len(places) + "|"]
+
+    def row(name: str, cells: Iterable[str]) -> None:
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+
+    row("hits a second while committing", (f"{place['hits_per_second']:,}" for place in places.values()))
+    row("bytes for each segment", (f"{place['bytes_per_segment']:.0f}" for place in places.values()))
+    kinds = list(dict.fromkeys(name.partition(", ")[0] for name in figures["sqlite"]["answers_ms"]))
+    for question in dict.fromkeys(name.partition(", ")[2] for name in figures["sqlite"]["answers_ms"]):
+        answers = ([place["answers_ms"][f"{kind}, {question}"] for kind in kinds] for place in places.values())
+        row(question, (f"{' / '.join(f'{taken:.0f}' for taken in times)} ms" for times in answers))
+    more = "more_when_something_has_changed_ms"
+    row("more, when something has changed since the last search", (f"{place[more]:.0f} ms" for place in places.values()))
+    met = [sum(taken <= GOAL_MS for taken in place["answers_ms"].values()) for place in places.values()]
+    return "\n".join(lines) + (
+        f"\n\nMedians for a label that is in very many segments / in many / in few; {figures['segments']:,} segments,"
+        f" {_machine(figures)}.\nNo more than {GOAL_MS} ms: {met[0]} of {len(figures['sqlite']['answers_ms'])} answers on"
+        f" SQLite, {met[1]} on PostgreSQL.\n"
+    )
+
+
 def _machine(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
     return f"{machine['cores']} cores ({machine['cpu']}), {figures['date']}"
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "README.md": ("side_by_side", side_by_side),
-    "docs/scaling.md": ("models", models),
+TABLES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
+    "README.md": {"side_by_side": side_by_side},
+    "docs/scaling.md": {"catalog_10_000_000": catalog, "models": models},
 }
-"""Page -> name of its figures, and what makes a table of them."""
+"""Page -> names of figures, and what makes a table of them."""
 
 
 def with_table(page: str) -> str:
-    """The text of a page, with its table as the figures say."""
-    name, render = TABLES[page]
-    figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, rest = (ROOT / page).read_text().split(begin)
-    return before + begin + render(figures) + end + rest.split(end)[1]
+    """The text of a page, with its tables as the figures say."""
+    text = (ROOT / page).read_text()
+    for name, render in TABLES[page].items():
+        figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = text.split(begin)
+        text = before + begin + render(figures) + end + rest.split(end)[1]
+    return text
 
 
 def main() -> None:
