@@ -70,6 +70,20 @@ def catalog(figures: dict[str, Any]) -> str:
     )
 
 
+def s3_faults(figures: dict[str, Any]) -> str:
+    """A row for the run that met no faults, and one for that which did."""
+    lines = ["| | indexed | requests | bytes sent | needed | time |", "|---|--:|--:|--:|--:|--:|"]
+    share = f"{figures['faulty_share_of_requests']:.0%} of all requests fail"
+    for name, run in {"no faults": figures["undisturbed"], share: figures["disturbed"]}.items():
+        sizes = (f"{run[size] / 1e6:,.1f} MB" for size in ("sent_bytes", "needed_bytes"))
+        lines.append(f"| {name} | {run['indexed']:,} | {run['requests']:,} | {' | '.join(sizes)} | {run['seconds']:.0f} s |")
+    same = "the same" if figures["same_index"] else "different"
+    return "\n".join(lines) + (
+        f"\n\nBoth indexes are {same}; {figures['wasted_share_of_bytes']:.1%} of the bytes were sent for nothing."
+        f" {_machine(figures)}.\n"
+    )
+
+
 def _machine(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
     return f"{machine['cores']} cores ({machine['cpu']}), {figures['date']}"
@@ -78,6 +92,7 @@ def _machine(figures: dict[str, Any]) -> str:
 TABLES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "README.md": {"side_by_side": side_by_side},
     "docs/scaling.md": {"catalog_10_000_000": catalog, "models": models},
+    "docs/storage.md": {"s3_faults": s3_faults},
 }
 """Page -> names of figures, and what makes a table of them."""
 
