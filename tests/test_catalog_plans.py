@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,11 +16,14 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
+from indexer.catalog.connect import reading
 from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import failures
 from indexer.records import Failure, IndexedVideo, MediaInfo, Recipe, Segment, Video
 from indexer.search import find, search
+from indexer.search.label_counts import label_counts
+from indexer.search.recipes import searched_recipes
 from tests.catalogs import a_part
 
 LABELS = tuple(f"action {number}" for number in range(50))
@@ -52,8 +56,17 @@ def run(engine: Engine) -> RunRef:
     return run
 
 
-def ways(engine: Engine, call: Callable[[], object]) -> set[str]:
-    """The ways to rows of the large tables in all that `call` asks: the columns of an index by which they are found."""
+def ways(
+    engine: Engine,
+    call: Callable[[], object],
+    *,
+    tables: Sequence[str] = ("hit", "result", "video"),
+    by_size: bool = False,
+) -> set[str]:
+    """The ways to rows of `tables` in all that `call` asks: the columns of an index by which they are found.
+
+    Small tables stand for large ones; `by_size`, they are what they are, and PostgreSQL may read them whole.
+    """
     asked: dict[str, Any] = {}
 
     def hear(*args: Any) -> None:
@@ -66,11 +79,11 @@ def ways(engine: Engine, call: Callable[[], object]) -> set[str]:
     with engine.connect() as connection:
         for statement, values in asked.items():
             if re.match(r"SELECT (?!set_config)|DELETE|UPDATE", statement):
-                found |= set(_ways(connection, statement, values))
-    return {way for way in found if way.startswith(("hit ", "result ", "video "))}
+                found |= set(_ways(connection, statement, values, by_size=by_size))
+    return {way for way in found if way.split()[0] in tables}
 
 
-def _ways(connection: Connection, statement: str, values: Any) -> Iterator[str]:
+def _ways(connection: Connection, statement: str, values: Any, *, by_size: bool) -> Iterator[str]:
     cursor = connection.connection.cursor()  # the driver's own, which expects rows of an explained UPDATE
     if connection.dialect.name == "sqlite":
         cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
@@ -78,7 +91,7 @@ def _ways(connection: Connection, statement: str, values: Any) -> Iterator[str]:
     else:
         cursor.execute("SELECT indexname, tablename FROM pg_indexes WHERE schemaname = current_schema()")
         tables = dict(cursor.fetchall())
-        cursor.execute("SET enable_seqscan = off")  # small tables are read whole; these stand for large ones
+        cursor.execute(f"SET enable_seqscan = {'on' if by_size else 'off'}")
         cursor.execute(f"EXPLAIN {statement}", values)
         yield from _of_postgresql([row[0] for row in cursor.fetchall()], tables)
     cursor.close()
@@ -132,6 +145,32 @@ def test_searches_find_their_rows_by_indexes(engine: Engine, run: RunRef, monkey
     assert of(common) == IN_ANY_SEARCH | {STRONG_HITS, counting}
     assert of(common, min_score=0.5) == IN_ANY_SEARCH | {STRONG_HITS, counting}
     assert of('label:"action 1" label:"action 2"') == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_hits_are_found_by_indexes_though_nothing_forbids_to_read_them_all(engine: Engine, run: RunRef) -> None:
+    def of(query: str, **options: Any) -> set[str]:
+        asked = partial(search, engine, query, RECIPE.digest, limit=5, **options)
+        return ways(engine, asked, tables=["hit"], by_size=True)
+
+    key, labels = "hit by recipe_id, label_id, video_id", "hit by recipe_id, label_id"
+    assert of('label:"action 7" near:10s label:"action 0" -label:"action 3"') == {key, labels}
+    assert of('label:"action 0"', under="/srv/7/") == {key}
+    assert of('label:"action 0"', sort="newest") == {key}
+    assert of('label:"action 0"') == {key, STRONG_HITS}
+    assert of('label:"action 0"', min_score=0.5) == {key, STRONG_HITS}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_counts_of_labels_are_found_by_their_key(engine: Engine, run: RunRef) -> None:
+    asked = partial(search, engine, 'label:"action 0"', RECIPE.digest, limit=5)
+    assert ways(engine, asked, tables=["label_stat"]) == {"label_stat by recipe_id, label_id, bucket"}
+
+    def counts() -> object:
+        with reading(engine) as connection:
+            return label_counts(connection, searched_recipes(connection, RECIPE.digest, None))
+
+    assert ways(engine, counts, tables=["label_stat"]) == {"label_stat by recipe_id"}
 
 
 def test_a_run_finds_its_rows_by_indexes(engine: Engine, run: RunRef) -> None:
