@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo cluster-demo test lint types bench soak histories image-steps format lock schemas clean
+.PHONY: demo cluster-demo test lint types bench soak histories image-steps compose-steps format lock schemas clean
 
 demo: $(READY)  ## make a small archive, index it, search it; offline
 	$(BIN)/python -m demo
@@ -33,6 +33,9 @@ histories: $(READY)  ## try N random histories of runs, gc, forget, rebuild and 
 
 image-steps: $(READY)  ## the steps of docker/Dockerfile as shell, in a clean folder; needs the network
 	$(BIN)/python -m tests.image
+
+compose-steps: $(READY)  ## the services of docker/compose.yaml in namespaces of their own; needs root
+	$(BIN)/python -m tests.composed
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
