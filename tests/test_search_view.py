@@ -56,7 +56,7 @@ def test_a_table_for_people(archive: Archive, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_was_searched_is_said(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
-    assert show(archive, "surfers riding a bike") == 0
+    assert show(archive, "surfer riding a bike") == 0
     assert capsys.readouterr().err.startswith("0 moments of 'riding a bike' (perhaps also meant: 'surfing water'); ")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -19,10 +21,17 @@ KINETICS: tuple[str, ...] = tuple(MViT_V2_S_Weights.KINETICS400_V1.meta["categor
 LABELS = ("archery", "arm wrestling", "petting animal (not cat)", "petting cat", "riding a bike", "surfing water", "yoga")
 OWN = ("ball bouncing", "wheel spinning", "wheels within wheels", "corner_kick", "Goal!", "snow falling")
 """Names that Kinetics knows nothing about."""
+_WORD = re.compile(r"[\w']+")
 
 
 def labels(words: str, names: tuple[str, ...] = KINETICS) -> list[str]:
     return [label for label, _ in resolve(words, names).labels]
+
+
+def ranked(words: str) -> list[str]:
+    """Labels that are searched, then those that are offered."""
+    found = resolve(words, KINETICS)
+    return [*(label for label, _ in found.labels), *found.candidates]
 
 
 # Names
@@ -98,6 +107,61 @@ def test_general_words_mean_several_labels_the_best_one_with_weight_1() -> None:
     assert len(labels("cooking")) >= 4
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("cookies", ["baking cookies"]),
+        ("cookie", ["baking cookies"]),
+        ("tires", ["checking tires"]),
+        ("tired", ["yawning"]),
+        ("wheel", ["changing wheel"]),
+        ("behind the wheel", ["driving car"]),
+        ("plants", ["watering plants"]),
+        ("frying", ["frying vegetables"]),
+        ("diving", ["springboard diving", "scuba diving", "diving cliff"]),
+        ("drumming", ["playing drums", "air drumming", "drumming fingers"]),
+        ("weight lifting", ["clean and jerk", "snatch weight lifting", "deadlifting", "bench pressing", "squat"]),
+        ("show jumping", ["riding or walking with horse"]),
+    ],
+)
+def test_a_word_means_what_is_called_by_it_not_what_shares_its_stem(words: str, expected: list[str]) -> None:
+    assert labels(words) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "selfie",
+        "sewing",
+        "talking",
+        "getting dressed",
+        "hammering a nail",
+        "building a house",
+        "snowball fight",
+        "washing a car",
+        "riding a bus",
+        "putting on shoes",
+        "making coffee",
+        "field hockey",
+    ],
+)
+def test_what_shares_some_words_with_a_label_is_offered_not_searched(words: str) -> None:
+    found = resolve(words, KINETICS)
+    assert found.labels == ()
+    assert 0 < len(found.candidates) <= CANDIDATES
+
+
+def test_people_are_no_action() -> None:
+    assert labels("person") == labels("a man and a woman") == []
+
+
+def test_snowy_is_of_the_family_of_snow_and_a_cook_is_not_of_that_of_cookies() -> None:
+    names = ("snow falling", "cookie making", "making a cook laugh")
+    assert labels("snowy", names) == ["snow falling"]
+    assert labels("cookies", names) == ["cookie making"]
+    assert labels("cook", names) == ["making a cook laugh"]
+
+
 @pytest.mark.parametrize("words", ["archerry", "surgery", "playing", "hello world"])
 def test_what_is_alike_only_in_letters_or_means_anything_is_offered_not_searched(words: str) -> None:
     found = resolve(words, KINETICS)
@@ -156,8 +220,8 @@ def test_some_labels_of_kinetics_keep_their_synonyms() -> None:
 
 def test_a_rare_word_says_more_than_a_common_one() -> None:
     index = PhraseIndex([("red ball", ("a",)), ("red box", ("b",)), ("red kite", ("c",)), ("kite", ("d",))])
-    assert [label for label, _ in index.rank("red kite")] == ["c", "d", "a", "b"]
-    assert index.rank("red kite")[0] == ("c", pytest.approx(1.0))
+    assert [label for label, _, _ in index.rank("red kite")] == ["c", "d", "a", "b"]
+    assert index.rank("red kite")[0] == ("c", pytest.approx(1.0), True)
 
 
 # The synonym file
@@ -180,21 +244,63 @@ def test_a_phrase_stands_under_one_label_or_among_the_general_ones() -> None:
     assert [phrase for phrase, meant in synonyms.general.items() if len(set(meant)) != len(meant) or len(meant) < 2] == []
 
 
+def test_each_phrase_means_its_own_label_alone_or_what_it_is_said_to_mean() -> None:
+    synonyms = kinetics_synonyms()
+    meant = {phrase: [label] for label, phrases in synonyms.labels.items() for phrase in phrases}
+    meant |= {phrase: list(several) for phrase, several in synonyms.general.items()}
+    assert [phrase for phrase, expected in meant.items() if labels(phrase) != expected] == []
+
+
+def test_each_word_of_a_name_finds_or_offers_a_name_with_it_first() -> None:
+    """Unless the word is an everyday phrase itself, such as running, which is jogging."""
+    synonyms = kinetics_synonyms()
+    phrases = {phrase for own in synonyms.labels.values() for phrase in own} | set(synonyms.general)
+    having: dict[str, set[str]] = defaultdict(set)
+    for name in KINETICS:
+        for word in _WORD.findall(re.sub(r"\(not .*\)", "", name)):
+            having[word.casefold()].add(name)
+    small = set(_WORD.findall("a an the with on of or and into in not person's person something getting doing"))
+    first = {word: ranked(word)[:1] for word in sorted(having.keys() - phrases - small)}
+    assert {word: labels for word, labels in first.items() if not having[word].intersection(labels)} == {}
+
+
 # The measure
 
 
-def hits(path: str) -> tuple[float, float]:
-    """Shares of the queries whose first label, searched or offered, is right, and with a right one among the first three."""
+class Measured(NamedTuple):
+    """Shares of the queries: of those that have a right label, but for the last one."""
+
+    first: float
+    """Whose first label, searched or offered, is right."""
+    third: float
+    """With a right one among the first three."""
+    searched: float
+    """Of which something is searched, ..."""
+    searched_right: float
+    """... and the share of these whose first searched label is right."""
+    vague_searched: float
+    """Of those that no label says, how many are searched all the same."""
+
+
+def measured(path: str) -> Measured:
     asked = yaml.safe_load((Path(__file__).parent / "words" / path).read_text(encoding="utf-8"))
-    first = third = 0
+    first, third, searched, vague = [], [], [], []
     for words, right in asked.items():
-        found = resolve(words, KINETICS)
-        ranked = [*(label for label, _ in found.labels), *found.candidates]
-        first += bool(set(ranked[:1]) & set(right))
-        third += bool(set(ranked[:3]) & set(right))
-    return first / len(asked), third / len(asked)
+        meant, both = labels(words), ranked(words)
+        if not right:
+            vague.append(bool(meant))
+            continue
+        first.append(bool(set(both[:1]) & set(right)))
+        third.append(bool(set(both[:3]) & set(right)))
+        if meant:
+            searched.append(meant[0] in right)
+    shares = [sum(some) / max(1, len(some)) for some in (first, third, searched, vague)]
+    return Measured(shares[0], shares[1], len(searched) / len(first), shares[2], shares[3])
 
 
-def test_paraphrases_that_nothing_was_tuned_on_find_their_label() -> None:
-    at_1, at_3 = hits("held_out.yaml")
-    assert (at_1 >= 0.8, at_3 >= 0.9) == (True, True), f"hit@1 {at_1:.3f}, hit@3 {at_3:.3f}"
+@pytest.mark.parametrize("path", ["development.yaml", "held_out.yaml"])
+def test_paraphrases_find_their_label_or_offer_it(path: str) -> None:
+    """Nothing was tuned on those that are held out."""
+    found = measured(path)
+    enough = found.first >= 0.95 and found.third >= 0.98 and found.searched >= 0.8 and found.searched_right >= 0.98
+    assert (enough, found.vague_searched <= 0.1) == (True, True), found

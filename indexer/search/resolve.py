@@ -1,7 +1,7 @@
 """Words -> labels. What is searched is always said, and what is not near enough to any label is only offered, never searched.
 
-An exact name is that label. Else the words are compared with the names and with everyday phrases for them: `general` words
-(football) mean several labels. What is alike in letters only is a candidate at most.
+An exact name is that label, and an everyday phrase for it, word by word, as well; `general` words (football) mean several
+labels. Else the words are compared with all of these. What is alike in letters only is a candidate at most.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ CANDIDATES = 5
 MOST_LABELS = 20
 """Words that mean more labels than this (playing) mean none of them in particular."""
 
-_GOOD = 0.4
-"""Score of `PhraseIndex` from which the words mean a label."""
+_GOOD = 0.35
+"""Score of `PhraseIndex` from which the words mean a label, if they say something whole."""
 _POOR = 0.15
 """And below which it is not even offered."""
 _ALSO = 0.5
@@ -54,12 +54,15 @@ def resolve(words: str, names: Iterable[str], semantic: SentenceModel | None = N
     exact = resolve_name(words, known)
     if exact.labels:
         return exact
-    ranked = _index(known).rank(words)
-    best = ranked[0][1] if ranked else 0.0
-    meant = [(label, score / best) for label, score in ranked if best >= _GOOD and score >= _AS_GOOD * best]
+    index = _index(known)
+    ranked = index.rank(words)
+    best = ranked[0].score if ranked else 0.0
+    meant = index.meant_by(words)
+    if not meant and best >= _GOOD and ranked[0].said:
+        meant = [(label, score / best) for label, score, said in ranked if said and score >= _AS_GOOD * best]
     too_general = len(meant) > MOST_LABELS
     poor = max(_POOR, _ALSO * best) if meant and not too_general else _POOR
-    near = [label for label, score in ranked if score >= poor] or list(exact.candidates)
+    near = [label for label, score, _ in ranked if score >= poor] or list(exact.candidates)
     if too_general:
         meant = []
     elif not meant and semantic is not None:
