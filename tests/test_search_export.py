@@ -148,6 +148,15 @@ def test_a_name_cannot_write_lines_of_its_own() -> None:
     )
 
 
+def test_a_key_in_s3_cannot_either() -> None:
+    playlist = export_as(
+        "m3u", answer(moment("s3://archive/a b/x\n#EXTVLCOPT:sout=file.mp4", 0, 1), moment("s3://archive/é.mp4", 0, 1))
+    )
+    lines = playlist.splitlines()
+    assert len(lines) == 9
+    assert (lines[4], lines[8]) == ("s3://archive/a%20b/x%0A%23EXTVLCOPT%3Asout%3Dfile.mp4", "s3://archive/%C3%A9.mp4")
+
+
 def test_an_edl_holds_999_events() -> None:
     many = [moment(f"/{n}.mp4", 0, 1) for n in range(1000)]
     assert edl(answer(*many[:999])).splitlines()[-4].startswith("999  ")
@@ -169,7 +178,7 @@ def test_an_empty_answer_is_an_empty_list_in_every_format() -> None:
 def test_csv_and_its_formulas() -> None:
     text = export_as("csv", answer(moment('/a,"b".mp4', 750, 770.5), moment("/b.mp4", 0, 1, label='=HYPERLINK("x")')))
     assert text.splitlines()[1] == '"/a,""b"".mp4","arm wrestling",750,770.5,0.93,0.5,2'
-    for evil in ("=1+1", "+1", "-1", "@x", "\tx", "\rx"):
+    for evil in ("=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", " =1+1", "\u00a0+1", "＝1+1", "＋1", "－1", "＠x"):
         rows = list(csv.DictReader(io.StringIO(export_as("csv", answer(moment("/a", 0, 1, label=evil))), newline="")))
         assert rows[0]["label"] == f"'{evil}"
 

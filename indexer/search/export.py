@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -14,8 +15,8 @@ from indexer.search.answer import SearchResult
 from indexer.search.edl import edl, one_line
 from indexer.search.timecode import frame_rate
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of one."""
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
+"""What a spreadsheet takes for the beginning of one: some skip spaces, and read full-width signs as the others."""
 
 
 def export_as(form: str, result: SearchResult) -> str:
@@ -28,7 +29,7 @@ def _csv(result: SearchResult) -> str:
     table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["uri", "label", "start_seconds", "end_seconds", "score", "mean_score", "segments"])
     for moment in result.moments:
-        names = [f"'{name}" if name.startswith(_FORMULA) else name for name in (moment.uri, moment.label)]
+        names = [f"'{name}" if _FORMULA.match(name) else name for name in (moment.uri, moment.label)]
         scores = [round(score, 4) for score in (moment.score, moment.mean_score)]
         table.writerow([*names, moment.start_seconds, moment.end_seconds, *scores, moment.segments])
     return out.getvalue()
@@ -47,7 +48,7 @@ def _m3u(result: SearchResult) -> str:
             f"#EXTINF:{moment.end_seconds - moment.start_seconds:.0f},{one_line(moment.label)} {moment.score:.2f} - {name}",
             f"#EXTVLCOPT:start-time={moment.start_seconds:.3f}",
             f"#EXTVLCOPT:stop-time={moment.end_seconds:.3f}",
-            moment.uri if one_line(moment.uri) == moment.uri else _file_url(moment.uri),
+            moment.uri if moment.uri.startswith("/") and one_line(moment.uri) == moment.uri else _url(moment.uri),
         ]
     return "\n".join(lines) + "\n"
 
@@ -70,7 +71,7 @@ def _otio(result: SearchResult) -> str:
             return TimeRange(RationalTime(first, fps), RationalTime(end - first, fps))
 
         media = ExternalReference(
-            target_url=_file_url(moment.uri), available_range=frames(0, rate.end_frame(video.duration_seconds))
+            target_url=_url(moment.uri), available_range=frames(0, rate.end_frame(video.duration_seconds))
         )
         clip = Clip(
             name=PurePosixPath(moment.uri).name,
@@ -84,8 +85,12 @@ def _otio(result: SearchResult) -> str:
     return str(timeline.to_json_string(indent=2)) + "\n"
 
 
-def _file_url(uri: str) -> str:
-    return uri if "://" in uri else "file://" + quote(uri)
+def _url(uri: str) -> str:
+    """Paths and keys of S3 are any text, line feeds included: only what is quoted is safe in an address, or in a line."""
+    if uri.startswith("/"):
+        return f"file://{quote(uri)}"
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{quote(rest)}"
 
 
 FORMATS: dict[str, Callable[[SearchResult], str]] = {"csv": _csv, "json": _json, "m3u": _m3u, "edl": edl, "otio": _otio}
