@@ -6,7 +6,6 @@ video is tried again is decided here.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class _Task:
     pack: Any = None
     """Pixels whose header comes next."""
     last_sign: float | None = None
-    """Monotonic seconds; None while it waits for a core."""
+    """On the clock that `advance` is given; None while it waits for a core."""
 
 
 class Decoders:
@@ -96,17 +95,11 @@ class Decoders:
         self._batcher.drop(attempt)
         self._first.append(self._assembly.again(attempt))
 
-    def excuse(self, now: float) -> None:
-        """They wait for us, not we for them: nobody is late."""
-        for task in self._tasks.values():
-            if task.last_sign is not None:
-                task.last_sign = now
-
-    def advance(self, stream: Any) -> Iterator[Outcome]:
-        """Take the next thing that a task has for us."""
+    def advance(self, stream: Any, now: float) -> Iterator[Outcome]:
+        """Take the next thing that a task has for us. `now`: seconds for which anybody has listened to decoders so far."""
         task = self._tasks[stream]
         if task.last_sign is not None:
-            task.last_sign = time.monotonic()
+            task.last_sign = now
         ref = next(task.stream, None)
         try:
             if ref is None:
@@ -115,14 +108,17 @@ class Decoders:
                 task.pack = ref
             else:
                 pack, task.pack = task.pack, None
-                yield from self._take(task, pack, self._cluster.get(ref))
+                yield from self._take(task, pack, self._cluster.get(ref), now)
         except (VideoError, MachineLost) as error:
             yield from self._lost(task, error)
 
     def stop_hanging(self, now: float) -> Iterator[Outcome]:
-        """Kill tasks that gave no sign for decode.timeout."""
+        """Kill tasks that gave no sign for decode.timeout, unless a sign is there that nobody has taken yet."""
         limit = self._timeout_seconds
         for task in [t for t in self._tasks.values() if t.last_sign is not None and now - t.last_sign > limit]:
+            if self._cluster.wait([task.stream], 0):
+                task.last_sign = now
+                continue
             self._cluster.cancel(task.stream)
             yield from self._lost(task, DecodeTimeout(f"gave no clip for {limit:g} s (decode.timeout)"))
 
@@ -149,10 +145,10 @@ class Decoders:
             raise DecoderCrash("the process that decoded it ended without a word")
         del self._tasks[task.stream]
 
-    def _take(self, task: _Task, pack: Any, item: Any) -> Iterator[Outcome]:
+    def _take(self, task: _Task, pack: Any, item: Any, now: float) -> Iterator[Outcome]:
         self._losses_in_a_row = 0
         if isinstance(item, Started):
-            task.last_sign = time.monotonic()
+            task.last_sign = now
             return
         attempt = task.attempts[0]
         wanted = self._assembly.is_open(attempt)

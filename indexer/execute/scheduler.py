@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
 
 HEARTBEAT_SECONDS = 0.5
+WATCHED_SECONDS = 2 * HEARTBEAT_SECONDS
+"""At most so much of a turn of the loop counts as waiting for decoders: in a longer one this process did something else, or
+the whole machine stood still."""
 STORE_SHARE = 0.6
 """Of the object store may be filled; the rest is room for what is being copied, and for a store that is not quite empty."""
 PACKS_AHEAD = 2
@@ -53,7 +56,10 @@ class Scheduler:
         settings: DecodeSettings,
         units: Iterable[Unit],
         staging: Staging,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._cluster = cluster
         self._meter = meter
         self._batcher: Batcher[Any] = Batcher(settings.geometry.clip_bytes)
@@ -64,7 +70,8 @@ class Scheduler:
         self._hands_bytes = self._slots * PACKS_AHEAD * settings.geometry.pack_clips * settings.geometry.clip_bytes
 
     def run(self, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
-        beat = time.monotonic()
+        beat = looked = self._clock()
+        watched = 0.0
         while not stopped():
             self._decoders.fill(self._slots)
             self._calls.fill(drained=self._decoders.drained)
@@ -73,17 +80,17 @@ class Scheduler:
             streams = self._decoders.streams if self._room() else []
             ready = self._cluster.wait([*self._calls.refs, *streams, *self._cluster.preparing], HEARTBEAT_SECONDS)
             self._meter.queue_bytes = self._batcher.alive_bytes
-            now = time.monotonic()
-            if not streams:
-                self._decoders.excuse(now)
+            now = self._clock()
+            watched += min(now - looked, WATCHED_SECONDS)
+            looked = now
             for ref in ready:
                 if self._decoders.owns(ref):
-                    yield from self._decoders.advance(ref)
+                    yield from self._decoders.advance(ref, watched)
                 elif self._calls.owns(ref):
                     yield from self._calls.collect(ref)
                 else:
                     self._cluster.prepared(ref)
-            yield from self._decoders.stop_hanging(now)
+            yield from self._decoders.stop_hanging(watched)
             if now - beat > HEARTBEAT_SECONDS:
                 beat = now
                 self._calls.rest(now)

@@ -1,0 +1,189 @@
+"""The driver's loop beside processes that do everything at the second that a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.config import Job, load_job
+from indexer.execute.base import WorkMeter
+from indexer.execute.cluster import Lost
+from indexer.execute.scheduler import Scheduler
+from indexer.execute.workers import Answer, PackHeader, Started, decode_settings
+from indexer.records import (
+    ClipGeometry,
+    Failure,
+    IndexedRange,
+    MediaInfo,
+    Outcome,
+    SegmentSpan,
+    Skipped,
+    Unit,
+    Video,
+    VideoEnd,
+)
+from tests.archives import Archive
+
+GEOMETRY = ClipGeometry(frames=2, fps=15, resize=(128, 171), crop=(112, 112))
+PACK_CLIPS = GEOMETRY.pack_clips
+PACK_BYTES = PACK_CLIPS * GEOMETRY.clip_bytes
+
+
+def video(name: str) -> Video:
+    return Video(name, "1-1", 1, 0.0)
+
+
+def unit(*names: str) -> Unit:
+    return Unit(tuple(video(name) for name in names))
+
+
+def nothing_in(name: str) -> Skipped:
+    return Skipped(video(name), "no_video")
+
+
+def end_of(name: str, clips: int) -> VideoEnd:
+    return VideoEnd(video(name), MediaInfo(0, 1, 9, 9, "h264", 25), (SegmentSpan(0, 1, clips),), (), 0, 0)
+
+
+@dataclass(eq=False)
+class Stream:
+    """What a decode task says, and when; an item that is an exception is raised where it is fetched."""
+
+    script: list[tuple[float, Any]]
+    taken: int = 0
+
+    @property
+    def next_seconds(self) -> float:
+        """When it has something to give, if only that it is over."""
+        return self.script[self.taken // 2][0] if self.taken < 2 * len(self.script) else -inf
+
+    def __next__(self) -> Any:
+        if self.taken == 2 * len(self.script):
+            raise StopIteration
+        item = self.script[self.taken // 2][1]
+        self.taken += 1
+        return Pixels() if self.taken % 2 else item
+
+
+@dataclass(eq=False)
+class Pixels:
+    """Or none: the first of the two things that a task gives for each item."""
+
+
+@dataclass(eq=False)
+class Call:
+    clips: int
+    next_seconds: float
+
+
+@dataclass
+class Scripted:
+    """See `cluster.Cluster`. `scripts` gives, for the first video of a unit, what each try at it says."""
+
+    scripts: dict[str, list[list[tuple[float, Any]]]]
+    answer_seconds: float = 0.0
+    decode_slots: int = 3
+    store_bytes: int = 1_000_000_000
+    batch_clips: int | None = PACK_CLIPS
+    actors: list[int] = field(default_factory=lambda: [0])
+    preparing: list[Any] = field(default_factory=list)
+    now: float = 0.0
+    begun: list[tuple[str, ...]] = field(default_factory=list)
+    cancelled: int = 0
+
+    def decode(self, unit: Unit, settings: object) -> Stream:
+        self.begun.append(tuple(video.uri for video in unit.videos))
+        return Stream([(self.now + seconds, item) for seconds, item in self.scripts[unit.videos[0].uri].pop(0)])
+
+    def cancel(self, stream: Stream) -> None:
+        self.cancelled += 1
+
+    def predict(self, actor: int, slices: list[tuple[int, int]], packs: list[Any]) -> Call:
+        return Call(sum(stop - start for start, stop in slices), self.now + self.answer_seconds)
+
+    def wait(self, refs: list[Any], timeout_seconds: float) -> list[Any]:
+        ready = [ref for ref in refs if ref.next_seconds <= self.now][:1]
+        if not ready:
+            self.now += timeout_seconds
+        return ready
+
+    def get(self, ref: Any) -> Any:
+        if isinstance(ref, Exception):
+            raise ref
+        return ref
+
+    def answer(self, ref: Call, actor: int) -> Answer | Lost:
+        return Answer(np.full((ref.clips, 2), 0.5, np.float32), np.zeros((ref.clips, 2), np.float32), 0.0)
+
+    def prepared(self, ref: Any) -> None: ...
+
+    def grow(self) -> None: ...
+
+    def shrink(self, actor: int) -> None: ...
+
+
+class Forgetful:
+    """Staging that keeps nothing."""
+
+    def load(self, video: Video) -> list[IndexedRange]:
+        return []
+
+    def save(self, finished: IndexedRange) -> None: ...
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return load_job(Archive(tmp_path).write_job(decode={"timeout": "10s"}))
+
+
+def run(job: Job, cluster: Scripted, units: Iterable[Unit], *, give_up_seconds: float = 2000) -> Iterator[Outcome | None]:
+    scheduler = Scheduler(
+        job, cluster, WorkMeter(), SimpleNamespace(labels=("a", "b")), decode_settings(job, GEOMETRY), units, Forgetful(),
+        clock=lambda: cluster.now,
+    )  # type: ignore[arg-type]  # fmt: skip
+    return scheduler.run(lambda: cluster.now > give_up_seconds)
+
+
+def codes(outcomes: Iterable[Outcome | None]) -> dict[str, str]:
+    """What became of each video."""
+    found = [outcome for outcome in outcomes if outcome is not None]
+    return {outcome.video.uri: outcome.code if isinstance(outcome, Failure) else type(outcome).__name__ for outcome in found}
+
+
+def test_a_driver_that_was_busy_with_something_else_blames_no_video(job: Job) -> None:
+    cluster = Scripted({
+        "a": [[(0, Started.STARTED), (1, nothing_in("a"))]],
+        "b": [[(0, Started.STARTED), (5, nothing_in("b"))]],  # it is there when the driver looks again
+        "c": [[(0, Started.STARTED), (108, nothing_in("c"))]],  # it stood still together with the driver
+    })  # fmt: skip
+    outcomes = []
+    for outcome in run(job, cluster, [unit("a"), unit("b"), unit("c")]):
+        outcomes.append(outcome)
+        if outcome == nothing_in("a"):
+            cluster.now += 100
+    assert codes(outcomes) == {"a": "Skipped", "b": "Skipped", "c": "Skipped"}
+
+
+def test_a_decoder_that_hangs_is_stopped_also_while_the_model_is_what_everything_waits_for(job: Job) -> None:
+    packs = [(1.0, PackHeader(number * PACK_CLIPS, PACK_CLIPS)) for number in range(6)]
+    cluster = Scripted(
+        {
+            "hangs": [[(0, Started.STARTED), (inf, None)]],
+            "works": [[(0, Started.STARTED), *packs, (1, end_of("works", 6 * PACK_CLIPS))]],
+        },
+        answer_seconds=100,
+        store_bytes=10 * PACK_BYTES,
+    )
+    outcomes = []
+    for outcome in run(job, cluster, [unit("hangs"), unit("works")]):
+        outcomes.append(outcome)
+        if isinstance(outcome, Failure):
+            assert 10 < cluster.now < 50
+    assert codes(outcomes) == {"hangs": "E_TIMEOUT", "works": "IndexedVideo"}
