@@ -99,6 +99,32 @@ def test_only_our_names_are_answered(client: TestClient, host: str, status: int)
     assert client.get("/", headers={"host": host}).status_code == status
 
 
+FOLLOWED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+"""A link, that is, and not what a page loads or frames."""
+
+
+def test_other_sites_cannot_put_it_to_work(client: TestClient) -> None:
+    number = number_of(client, "plain.mp4")
+    of_video = [f"/copy/{number}/0-1000.mp4", f"/frame/{number}/0.jpg", f"/media/{number}"]
+    costly = [*of_video, "/export.csv?q=yoga", "/api/search?q=yoga"]
+    pages = ["/?q=yoga", f"/video/{number}", "/runs"]
+    followed, framed = (
+        {"sec-fetch-site": "cross-site", **FOLLOWED, "sec-fetch-dest": dest} for dest in ("document", "iframe")
+    )
+    loaded = [
+        {"sec-fetch-site": site, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+        for site in ("cross-site", "same-site")  # another port of this machine is of the same site
+    ]
+
+    def statuses(paths: list[str], *headers: dict[str, str]) -> set[int]:
+        return {client.get(path, headers=asked_by).status_code for path in paths for asked_by in headers}
+
+    assert statuses([*costly, *pages, "/static/app.js"], *loaded, framed) == {403}
+    assert statuses(costly, followed) == {403}
+    assert statuses(pages, followed) == {200}
+    assert statuses(of_video, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {}) == {200}
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_nothing_can_be_changed(client: TestClient, method: str) -> None:
     answer = client.request(method, "/")
@@ -228,6 +254,18 @@ def test_a_manifest_opens_only_what_the_catalog_says_it_named(tmp_path: Path) ->
     os.close(open_inside(str(manifest), str(video), owner=str(manifest)))
     with pytest.raises(AccessDenied):
         open_inside(str(manifest), str(video), owner="/another/source")
+
+
+def test_no_folder_on_the_way_to_a_file_of_a_manifest_may_have_become_a_link(tmp_path: Path) -> None:
+    manifest, folder = str(tmp_path / "list.csv"), tmp_path / "named"
+    for place in (folder, tmp_path / "private"):
+        (place / "inner").mkdir(parents=True)
+        (place / "inner/a.mp4").write_text(place.name)
+    os.close(open_inside(manifest, f"{folder}/inner/a.mp4", owner=manifest))
+    folder.rename(tmp_path / "away")
+    folder.symlink_to(tmp_path / "private")
+    with pytest.raises(AccessDenied, match="is a symbolic link"):
+        open_inside(manifest, f"{folder}/inner/a.mp4", owner=manifest)
 
 
 def test_many_ranges_are_answered_as_one_whole(client: TestClient, archive: Archive) -> None:

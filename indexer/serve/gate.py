@@ -1,13 +1,16 @@
 """Who may ask, and what a browser may do with the answer.
 
 A page of somebody else's can make a browser ask servers of this machine (by a name that suddenly means 127.0.0.1). So a
-request must name us by a name of ours. On an address that others reach, it must also know the token.
+request must name us by a name of ours. It can also have the browser ask for what costs us work, by our own name: so what is no
+page is given to our own pages only, as far as the browser says who asks. On an address that others reach, a request must also
+know the token.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlencode
@@ -17,6 +20,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "indexer_token"
+_PAGES = re.compile(r"/|/video/[0-9]+|/runs")
+"""What links of other sites may lead to."""
 
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
 """What pages may load. A page may say more of it by itself."""
@@ -67,6 +72,8 @@ class Gate:
             return PlainTextResponse("This server does not go by that name; start it with --name to allow it.\n", 421)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("There is nothing to change here.\n", 405, {"allow": "GET, HEAD"})
+        if not _is_welcome(headers, scope["path"]):
+            return PlainTextResponse("Another site asked for this; open the page itself.\n", 403)
         if self._token is None:
             return None
         if given := query.get("token"):
@@ -97,6 +104,14 @@ class Gate:
         except ValueError:
             return name.lower().removesuffix(".") in self._names
         return True
+
+
+def _is_welcome(headers: Headers, path: str) -> bool:
+    """Whether it is one of our pages that asks, or somebody who follows a link to one. Programs do not say, and may ask."""
+    if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return True
+    followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return followed and _PAGES.fullmatch(path) is not None
 
 
 def _cookie(headers: Headers) -> str:

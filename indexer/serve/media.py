@@ -8,6 +8,7 @@ nowhere, also while it is being opened.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -63,13 +64,14 @@ def open_inside(source: str, uri: str, *, owner: str) -> int:
     """A descriptor of the regular file at `uri`, for reading; the caller closes it.
 
     `source` is the folder it must be in; or a manifest, which may name files anywhere: then the catalog must say that it is
-    the `owner` of this video. Raises VideoSkip or AccessDenied if there is no such file, or not for us.
+    the `owner` of this video. No link is followed below the folder, nor anywhere on the way to a file of a manifest. Raises
+    VideoSkip or AccessDenied if there is no such file, or not for us.
     """
     if is_s3(uri):
         raise AccessDenied("lies in S3")
     path, root = os.fsencode(local_path(uri)), os.fsencode(local_path(source))
     if not os.path.isdir(root):  # noqa: PTH112  names need not be UTF-8
-        root = os.path.dirname(path) if owner == source else root  # noqa: PTH120
+        root = b"/" if owner == source else root
     inside = path.removeprefix(root.rstrip(b"/") + b"/")
     names = inside.split(b"/")
     if inside == path or not all(names) or {b".", b".."} & set(names):
@@ -86,8 +88,10 @@ def open_inside(source: str, uri: str, *, owner: str) -> int:
             os.close(folder)
     except FileNotFoundError:
         raise VideoSkip("gone") from None
-    except OSError as error:  # also ELOOP and ENOTDIR: a link
-        raise AccessDenied(f"cannot be opened: {error.strerror}") from error
+    except OSError as error:
+        link = error.errno in (errno.ELOOP, errno.ENOTDIR)
+        reason = "a folder on the way to it, or the file itself, is a symbolic link" if link else error.strerror
+        raise AccessDenied(f"cannot be opened: {reason}") from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise VideoSkip("not_regular")
