@@ -84,6 +84,27 @@ def decoders_misbehave() -> None:
     unit.decode_video = decode_video
 
 
+def pictures_misbehave() -> None:
+    """Of the search page: each video does what its last bytes say."""
+    from indexer.decode import frames
+
+    real = frames.jpeg_at
+
+    def jpeg_at(source: Any, seconds: float, **options: Any) -> bytes:
+        content = Path(source).read_bytes()
+        if content.endswith(b"segfault"):
+            ctypes.string_at(0)
+        if content.endswith(b"hang"):
+            ctypes.PyDLL(None).sleep(600)  # in C, with the GIL held
+        if content.endswith(b"hoard"):
+            np.empty(3 << 30, np.uint8)
+        if content.endswith(b"odd"):
+            raise RuntimeError("odd file")
+        return real(source, seconds, **options)
+
+    frames.jpeg_at = jpeg_at
+
+
 def decoding_takes_a_second() -> None:
     """A video. Whoever decodes says so, in a file that is called like the machine, or `decoding`."""
     from indexer.decode import unit
@@ -332,6 +353,7 @@ def once(name: str) -> bool:
 
 
 STANDINS = {
+    "pictures_misbehave": [(pictures_misbehave, "indexer.decode.frames")],
     "decoders_misbehave": [(decoders_misbehave, "indexer.decode.unit")],
     "decoding_takes_a_second": [(decoding_takes_a_second, "indexer.decode.unit")],
     "slow_decoding_and_noted_gauges": [

@@ -22,11 +22,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
-from indexer.errors import AccessDenied, ConfigError, VideoSkip
+from indexer.errors import AccessDenied, ConfigError, Corrupt, DecoderCrash, DecodeTimeout, OutOfMemory, VideoSkip
 from indexer.index import current_recipe, index_of
+from indexer.records import Video
 from indexer.serve import pictures
 from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
+from indexer.serve.darkroom import Darkroom, Darkrooms
 from indexer.serve.media import open_inside
 from indexer.serve.server import serve
 from tests.archives import Archive
@@ -58,8 +60,9 @@ def client(opened: tuple[Shown, Engine], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def locked(opened: tuple[Shown, Engine]) -> TestClient:
-    return TestClient(make_app(opened[0], names=["archive.example"], token=TOKEN), "http://archive.example")
+def locked(opened: tuple[Shown, Engine]) -> Iterator[TestClient]:
+    with TestClient(make_app(opened[0], names=["archive.example"], token=TOKEN), "http://archive.example") as client:
+        yield client
 
 
 def query(client: TestClient) -> str:
@@ -303,15 +306,50 @@ def test_whoever_asks_for_too_much_at_once_is_told_to_come_back() -> None:
     assert isinstance(refused, pictures.TooBusy)
 
 
+def test_a_video_that_breaks_its_decoder_costs_its_own_picture(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import tests.standins\ntests.standins.install()\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])]))
+    monkeypatch.setenv("INDEXER_TEST_STANDIN", "pictures_misbehave")
+    source = tmp_path / "videos"
+    source.mkdir()
+    good = (archive.videos / "inner" / "plain.mp4").read_bytes()
+    for name in ("good", "segfault", "hang", "hoard", "odd"):
+        (source / name).write_bytes(good + name.encode())
+    darkroom = Darkroom(str(source), max_pixels=10**6, timeout_seconds=5)
+
+    def picture(name: str) -> bytes:
+        return darkroom.picture(Video(f"{source}/{name}", "1", 1, 0.0), str(source), 0.0, width=64)
+
+    expected = picture("good")
+    assert expected.startswith(b"\xff\xd8")
+    for name, error, sentence in (
+        ("segfault", DecoderCrash, "died"),
+        ("hang", DecodeTimeout, "gave no picture for 5 s"),
+        ("hoard", OutOfMemory, "more memory than there is"),
+        ("odd", Corrupt, "RuntimeError: odd file"),
+        ("none", VideoSkip, "disappeared"),
+    ):
+        with pytest.raises(error, match=sentence):
+            picture(name) if name != "none" else darkroom.picture(
+                Video(f"{source}/none", "1", 1, 0.0), str(source), 0.0, width=9
+            )
+        assert picture("good") == expected
+    darkroom.close()
+
+
 def test_the_oldest_copies_make_room(opened: tuple[Shown, Engine], client: TestClient, tmp_path: Path) -> None:
     job = opened[0].job
     shown = opened[0].video(number_of(client, "plain.mp4"))
     assert shown is not None
-    copies = pictures.Copies(job.source.uri, tmp_path / "copies", max_pixels=job.decode.max_pixels, kept_bytes=1)
+    darkrooms = Darkrooms(job.source.uri, max_pixels=job.decode.max_pixels, timeout_seconds=60)
+    copies = pictures.Copies(darkrooms, tmp_path / "copies", kept_bytes=1)
     first = asyncio.run(copies.get(shown, 0, 500))
     os.utime(first, (1, 1))
     second = asyncio.run(copies.get(shown, 500, 1000))
     copies.close()
+    darkrooms.close()
     assert list((tmp_path / "copies").iterdir()) == [second] != [first]
     assert (tmp_path / "copies").stat().st_mode & 0o777 == 0o700
 

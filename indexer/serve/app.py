@@ -32,6 +32,7 @@ from indexer.search.suggest import suggestions
 from indexer.serve import pages
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, Asked, asked_by
+from indexer.serve.darkroom import Darkrooms
 from indexer.serve.gate import REPORT_POLICY, Gate
 from indexer.serve.media import OpenFileResponse, link_inside, open_inside
 from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy
@@ -60,8 +61,8 @@ def make_app(
 ) -> Starlette:
     """`names` may stand in Host headers; with `token`, whoever asks must know it; `copies` is a folder for small copies."""
     job = archive.job
-    pictures = Pictures(job.source.uri, max_pixels=job.decode.max_pixels)
-    small_copies = Copies(job.source.uri, copies or copies_folder(), max_pixels=job.decode.max_pixels)
+    darkrooms = Darkrooms(job.source.uri, max_pixels=job.decode.max_pixels, timeout_seconds=job.decode.timeout)
+    pictures, small_copies = Pictures(darkrooms), Copies(darkrooms, copies or copies_folder())
 
     def search_page(request: Request) -> Response:
         try:
@@ -165,6 +166,7 @@ def make_app(
         yield
         pictures.close()
         small_copies.close()
+        darkrooms.close()
 
     return Starlette(
         routes=[

@@ -9,19 +9,16 @@ import asyncio
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from indexer.decode.frames import jpeg_at, small_copy
 from indexer.errors import OutputError
 from indexer.serve.archive import ShownVideo
-from indexer.serve.media import check_object, path_inside
-from indexer.storage.address import is_s3
+from indexer.serve.darkroom import Darkrooms
 from indexer.storage.copies import copy_name
-from indexer.storage.fetch import VideoFile, video_file
 
 PICTURE_WIDTH = 384
 COPY_HEIGHT = 480
@@ -73,9 +70,8 @@ class Workshop(Generic[Made]):
 class Pictures:
     """JPEG pictures of videos, kept in memory."""
 
-    def __init__(self, source: str, *, max_pixels: int, kept_bytes: int = KEPT_PICTURE_BYTES) -> None:
-        self._source = source
-        self._max_pixels = max_pixels
+    def __init__(self, darkrooms: Darkrooms, *, kept_bytes: int = KEPT_PICTURE_BYTES) -> None:
+        self._darkrooms = darkrooms
         self._most_bytes = kept_bytes
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
@@ -99,17 +95,15 @@ class Pictures:
         self._workshop.close()
 
     def _make(self, shown: ShownVideo, at_ms: int) -> bytes:
-        with opened(self._source, shown) as file:
-            return jpeg_at(file, at_ms / 1000, width=PICTURE_WIDTH, max_pixels=self._max_pixels)
+        return self._darkrooms.get().picture(shown.video, shown.owner, at_ms / 1000, width=PICTURE_WIDTH)
 
 
 class Copies:
     """Small copies of parts of videos that browsers cannot play as they are, kept in a folder of the user's cache."""
 
-    def __init__(self, source: str, folder: Path, *, max_pixels: int, kept_bytes: int = KEPT_COPY_BYTES) -> None:
-        self._source = source
+    def __init__(self, darkrooms: Darkrooms, folder: Path, *, kept_bytes: int = KEPT_COPY_BYTES) -> None:
+        self._darkrooms = darkrooms
         self._folder = folder
-        self._max_pixels = max_pixels
         self._most_bytes = kept_bytes
         self._workshop = Workshop[Path]("copy", workers=1, waiting=_WAITING_COPIES)
 
@@ -128,9 +122,8 @@ class Copies:
         unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with opened(self._source, shown) as file:
-                span = start_ms / 1000, end_ms / 1000
-                small_copy(file, unfinished, *span, height=COPY_HEIGHT, max_pixels=self._max_pixels)
+            span = start_ms / 1000, end_ms / 1000
+            self._darkrooms.get().copy(shown.video, shown.owner, *span, height=COPY_HEIGHT, target=unfinished)
             unfinished.replace(path)
             self._sweep(path)
         except OSError as error:
@@ -147,15 +140,3 @@ class Copies:
             kept_bytes += status.st_size
             if kept_bytes > self._most_bytes and file != newest:
                 file.unlink(missing_ok=True)
-
-
-@contextmanager
-def opened(source: str, shown: ShownVideo) -> Iterator[str | VideoFile]:
-    """The bytes of a video for a decoder. Raises what `video_file` and `path_inside` raise."""
-    if is_s3(shown.video.uri):
-        check_object(source, shown.video.uri, owner=shown.owner)
-        with video_file(shown.video) as (_, file):
-            yield file
-    else:
-        with path_inside(source, shown.video.uri, owner=shown.owner) as path:
-            yield path
