@@ -1,8 +1,8 @@
 """The published fields of what our Kubernetes files contain, as far as they go into it.
 
-Typed off by hand: ray.io/v1 from docs/reference/api.md of github.com/ray-project/kuberay at 1.6, everything else from the API
-reference of Kubernetes 1.34 (kubernetes.io/docs/reference/kubernetes-api). `field:Type` is looked into further, also if it
-is a list of them; `field:int` and its like are the plain types below.
+Typed off by hand, and newer versions have more: ray.io/v1 from docs/reference/api.md of github.com/ray-project/kuberay, since
+RayCronJob is in it (1.6), all else from the API reference of Kubernetes 1.34 (kubernetes.io/docs/reference). `field:Type`
+is looked into further, also if it is a list of them; `field:int` and its like are the plain types below.
 """
 
 from __future__ import annotations
