@@ -251,8 +251,20 @@ def test_a_damaged_part_is_not_signed_anew_and_keeps_no_other_from_it(index: Ind
     ]
     assert "its bytes are not those that were written" in done.unreadable[0]
     assert index.rows() == before
+    assert compacted(index) == Compacted(0, 0, 0)  # three small parts are few
     path.write_bytes(whole)
     gone.write_bytes(other)
+
+
+def test_what_is_left_beside_a_damaged_part_is_not_written_anew_every_time(index: Index) -> None:
+    (name,) = index.run(*[indexed(f"v{n}", "1", ("yoga", 0.5)) for n in range(5)])
+    index.run(indexed("small", "1", ("yoga", 0.5)), gone=["v0", "v2", "v3"])
+    whole = index.path(name).read_bytes()
+    index.path(name).write_bytes(b"damaged")
+    done = compacted(index)
+    assert (done.parts, done.into, done.rows, len(done.unreadable)) == (0, 0, 0, 1)
+    index.path(name).write_bytes(whole)
+    assert compacted(index) == Compacted(parts=2, into=1, rows=3)
 
 
 def part(part_id: int, rows: int, recipe_id: int = 1) -> PartRow:
@@ -274,6 +286,7 @@ def test_what_is_worth_compacting() -> None:
     full = [part(n, MOST_ROWS) for n in range(1, 6)]
     assert groups(*full, **{f"p{n}": MOST_ROWS // 2 - 1 for n in range(1, 6)}) == [[1, 2], [3, 4], [5]]
     assert groups() == []
+    assert groups(part(1, 10), p1=0) == [[1]]  # as `check` finds a part that no result names
     medium = [part(n, MOST_ROWS // 8 + 1) for n in range(1, 10)]
     assert groups(*medium) == [[1, 2, 3, 4, 5, 6, 7], [8, 9]]
     assert groups(*medium[:8]) == [[1, 2, 3, 4, 5, 6, 7]]

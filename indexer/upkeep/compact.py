@@ -57,12 +57,17 @@ def compact(
     unreadable: list[str] = []
     for number, group in enumerate(groups):
         progress(number, len(groups))
-        done.append(_replace(engine, lease_token, storage, group, unreadable))
+        done.append(_replace(engine, lease_token, storage, group, alive, unreadable))
     return replace(_sum_of(done, alive), unreadable=tuple(unreadable))
 
 
 def _replace(
-    engine: Engine, lease_token: int, storage: Storage, group: Sequence[PartRow], unreadable: list[str]
+    engine: Engine,
+    lease_token: int,
+    storage: Storage,
+    group: Sequence[PartRow],
+    alive: Mapping[int, int],
+    unreadable: list[str],
 ) -> list[PartRow]:
     """Make one part of a group. Gives those that it stands for; of the others, `unreadable` hears."""
     with reading(engine) as connection:
@@ -74,8 +79,9 @@ def _replace(
             copied[part] = copy_rows(storage, Copied(part.name, part.sha256, named))
         except OutputError as error:
             unreadable.append(str(error))
-    if copied:
-        replace_parts(engine, lease_token, write_rows(storage, list(copied.values())), {part: uris[part] for part in copied})
+    if len(copied) < 2 and not any(_half_dead(part, alive) for part in copied):
+        return []  # what is left would be the same again
+    replace_parts(engine, lease_token, write_rows(storage, list(copied.values())), {part: uris[part] for part in copied})
     return list(copied)
 
 
@@ -100,11 +106,11 @@ def worth_it(parts: Sequence[PartRow], alive: Mapping[int, int]) -> list[list[Pa
 
 
 def _filled(parts: Sequence[PartRow], alive: Mapping[int, int]) -> list[list[PartRow]]:
-    """The parts in groups of MOST_ROWS at most: none but the last has fewer than SMALL_ROWS, as none of the parts has many."""
+    """The parts, in their order, in groups of MOST_ROWS at most."""
     groups: list[list[PartRow]] = []
-    rows = MOST_ROWS
+    rows = 0
     for part in parts:
-        if rows + alive[part.part_id] > MOST_ROWS:
+        if not groups or rows + alive[part.part_id] > MOST_ROWS:
             groups.append([])
             rows = 0
         groups[-1].append(part)
