@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,12 @@ from sqlalchemy import event
 from indexer.catalog.commit import claim, commit, start_run
 from indexer.catalog.lease import acquire
 from indexer.catalog.parts import PartRow
+from indexer.config import load_job
 from indexer.errors import ConfigError, LeaseLost, RunHeld
 from indexer.records import IndexedRange
 from indexer.upkeep.compact import MOST_ROWS, SMALL_ROWS, Compacted, compact, worth_it
 from indexer.upkeep.sweep import Swept, sweep
+from indexer.upkeep_view import show_gc
 from indexer.write.parquet import write_part
 from indexer.write.staging import Staging
 from tests.catalogs import LABELS, RECIPES, indexed, part_states
@@ -33,6 +37,7 @@ from tests.dump import assert_sound, live_rows_of_parts
 from tests.fuses import Burning, Fuse, deaths
 from tests.indexes import Index, three_runs
 from tests.s3 import S3Place
+from tests.synthetic import TextArchive
 
 
 @pytest.fixture
@@ -265,6 +270,30 @@ def test_what_is_left_beside_a_damaged_part_is_not_written_anew_every_time(index
     assert (done.parts, done.into, done.rows, len(done.unreadable)) == (0, 0, 0, 1)
     index.path(name).write_bytes(whole)
     assert compacted(index) == Compacted(parts=2, into=1, rows=3)
+
+
+def test_the_command_names_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = TextArchive(tmp_path, f"sqlite:///{tmp_path}/catalog.db")
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        archive.put(name, (("yoga", 0.5),))
+    job = archive.job_path("texts")
+    archive.run(load_job(job))
+    for name in ("a.mp4", "b.mp4"):
+        archive.remove(name)
+    archive.run(load_job(job))
+    (path,) = (tmp_path / "output" / "parts").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(b"damaged")
+    gc = partial(show_gc, job, grace="24h", compacting=True, dry_run=False, force=False)
+    assert gc(as_json=False) == 4
+    first, last = capsys.readouterr().err.splitlines()
+    assert f"{path} is damaged: its bytes are not those that were written. `indexer check JOB --deep --repair`" in first
+    assert last == "nothing to do"
+    assert gc(as_json=True) == 4
+    assert len(json.loads(capsys.readouterr().out)["compacted"]["unreadable"]) == 1
+    path.write_bytes(whole)
+    assert gc(as_json=False) == 0
+    assert capsys.readouterr().out == "compacted: 1 parts into 1, 1 rows\n"
 
 
 def part(part_id: int, rows: int, recipe_id: int = 1) -> PartRow:
