@@ -49,7 +49,7 @@ def list_source(source: Source, *, now: float, warn: Callable[[str], None] = _lo
     """Every video of `source`, each uri once. `now` is unix time: what changed within `min_age` of it is too new.
 
     What `include` does not match, or `exclude` does, is not there at all. A manifest is its own include unless one was set.
-    `warn` hears what the listing leaves out: names that a manifest repeats, links to folders.
+    `warn` hears what the listing leaves out: names that a manifest repeats, links to folders, or all.
 
     Raises SourceError if the folder or manifest cannot be read; ConfigError, with file and line, for what is wrong in it.
     """
@@ -70,12 +70,18 @@ def list_source(source: Source, *, now: float, warn: Callable[[str], None] = _lo
 def _list_folder(source: Source, warn: Callable[[str], None]) -> Iterator[Listed]:
     included, excluded = _matcher(source.include), _matcher(_with_folders(source.exclude))
     emptied = _matcher([pattern for pattern in _with_folders(source.exclude) if pattern.endswith("/**")])
-    return scan(
-        source.uri,
-        wanted=lambda name: included(name) and not excluded(name),
-        entered=lambda name: not emptied(f"{name}/"),
-        warn=warn,
-    )
+    files = listed = 0
+
+    def wanted(name: str) -> bool:
+        nonlocal files
+        files += 1
+        return included(name) and not excluded(name)
+
+    for item in scan(source.uri, wanted=wanted, entered=lambda name: not emptied(f"{name}/"), warn=warn):
+        listed += 1
+        yield item
+    if not listed:
+        warn(f"{source.uri}: of the {files:,} files there, source.include and source.exclude leave none")
 
 
 def _list_manifest(source: Source, read: Callable[[Path, str], _Rows], warn: Callable[[str], None]) -> Iterator[Listed]:
@@ -92,6 +98,8 @@ def _list_manifest(source: Source, read: Callable[[Path, str], _Rows], warn: Cal
             yield item
     if repeated:
         warn(f"{source.uri}: {repeated} lines name a video that an earlier line named; each video counts once")
+    if not seen:
+        warn(f"{source.uri}: of what it names, source.include and source.exclude leave nothing")
 
 
 def _chosen(source: Source, rows: _Rows) -> Iterator[str]:
