@@ -1,11 +1,13 @@
 """Runs from the job file to the committed index: first, again, after changes, with broken files, killed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,15 @@ def test_a_video_that_a_manifest_still_names_and_is_deleted_fails_and_is_found_n
     assert rows(archive) == {"a.mp4": 2, "b.mkv": 2}
 
 
+def test_a_source_without_a_single_video_is_complete_and_says_why(archive: Archive) -> None:
+    heard = archive.run(source={"include": ["**/*.avi"]})
+    assert (heard.ended, heard.videos["found"]) == ("complete", 0)
+    assert heard.warnings == [f"{archive.videos}: of the 3 files there, source.include and source.exclude leave none"]
+    (archive.folder / "list.csv").write_text("uri\n")
+    heard = archive.run(source={"uri": "list.csv"})
+    assert heard.warnings == [f"{archive.folder}/list.csv: of what it names, source.include and source.exclude leave nothing"]
+
+
 def test_what_cannot_be_looked_at_keeps_its_results_and_is_among_the_failures(archive: Archive) -> None:
     (archive.folder / "list.csv").write_text("uri\nvideos/a.mp4\nvideos/deep/c.mp4\n")
     archive.run(source={"uri": "list.csv"})
@@ -262,24 +273,28 @@ def test_a_run_killed_at_any_point_goes_on_to_the_same_index(archive: Archive, t
 
 def test_ctrl_c_saves_what_is_finished_and_the_next_run_goes_on(archive: Archive) -> None:
     for number in range(12):
-        archive.add(f"more{number}.mp4", first=number, frames=500)
-    archive.write_job(sampling={"segment": "200ms", "frames": 8})
-    run = subprocess.Popen(
-        [sys.executable, "-m", "indexer", "run", str(archive.job_path), "--local"], stderr=subprocess.PIPE, text=True
-    )
-    assert run.stderr is not None
-    for line in run.stderr:
-        if "videos found" in line:
-            break
-    time.sleep(3)
-    asked = time.monotonic()
-    run.send_signal(signal.SIGINT)
-    said = run.communicate(timeout=30)[1]
+        archive.add(f"more{number}.mp4", first=number, frames=100)
+    archive.write_job(sampling={"segment": "200ms"})
+    terminal, end = os.openpty()
+    run = subprocess.Popen([sys.executable, "-m", "indexer", "run", str(archive.job_path), "--local"], stderr=end)
+    os.close(end)
+    said = ""
+    asked = None
+    with suppress(OSError):  # when the other end is closed
+        while heard := os.read(terminal, 10_000):
+            said += heard.decode()
+            if asked is None and re.search(r"\b[1-9]\d*(/| of )15\b", said):
+                asked = time.monotonic()
+                run.send_signal(signal.SIGINT)
+    os.close(terminal)
+    assert asked is not None, said
+    assert run.wait(timeout=30) == 130
     assert time.monotonic() - asked < 10
-    assert run.returncode == 130
     assert "stopped early" in said
-    heard = archive.run(sampling={"segment": "10s", "frames": 2})
-    assert heard.videos["indexed"] == 15
+    saved = len(rows(archive))
+    assert 0 < saved < 15
+    after = archive.run()
+    assert (after.videos["unchanged"], after.videos["indexed"]) == (saved, 15 - saved)
 
 
 def test_a_run_that_may_not_do_everything_says_so(archive: Archive) -> None:
