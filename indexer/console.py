@@ -69,7 +69,7 @@ class ConsoleReporter:
         speed = tally.finished_seconds / tally.wall_seconds
         text = (
             f"{tally.finished:,} of {tally.to_do:,} videos, {clock(tally.finished_seconds)} of video, {speed:.1f} x real time,"
-            f" {tally.failed} failed, {_remaining(tally)}"
+            f" {tally.failed + tally.failing} failed, {_remaining(tally)}"
         )
         if self._progress is not None:
             self._progress.update(self._task, completed=tally.finished_bytes, description=text)
@@ -104,7 +104,8 @@ class ConsoleReporter:
             return f"indexer failures {job}"
         if tally.failed or tally.left:
             return f"indexer run {job}"
-        return f'indexer search "..." --job {job}'
+        label = next((label for label, _ in tally.labels.most_common(1)), None)
+        return f"indexer status {job}" if label is None else f"indexer search {shlex.quote(label)} --job {job}"
 
 
 def clock(seconds: float, *, milliseconds: bool = False) -> str:

@@ -217,6 +217,7 @@ class _Work:
         if isinstance(outcome, IndexedVideo):
             self._rows += len(outcome.segments)
             self._tally.finished_seconds += outcome.info.duration_seconds
+        self._tally.failing += isinstance(outcome, Failure)
 
     def _commit(self) -> None:
         """Make everything that is finished visible: the part first, then the one transaction that names it."""
@@ -237,6 +238,7 @@ class _Work:
                 )
         with _timed(self._tally, "commit"):
             report = commit(self._engine, self._run, part, outcomes) if outcomes else None
+        self._tally.failing = 0
         dropped = set(report.dropped) if report else set()
         for outcome in outcomes:
             if outcome.video.uri not in dropped:

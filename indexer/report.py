@@ -50,6 +50,8 @@ class Tally:
     """How long all decoders together stood still for the blocks of large objects."""
     queue_bytes: int = 0
     """Of clips that wait in memory for a model now."""
+    labels: Counter[str] = field(default_factory=Counter)
+    """The best label of each segment that was indexed."""
     warnings: Counter[str] = field(default_factory=Counter)
     failure_codes: Counter[str] = field(default_factory=Counter)
     skip_reasons: Counter[str] = field(default_factory=Counter)
@@ -70,6 +72,8 @@ class Tally:
     """Videos of `to_do` that have an outcome, which the next commit makes true. For showing progress."""
     finished_seconds: float = 0.0
     """Their length."""
+    failing: int = 0
+    """Those of them that failed and that no commit has made true yet."""
 
     def add(self, outcome: Outcome) -> None:
         """Count the outcome of one video that this run worked on."""
@@ -80,6 +84,7 @@ class Tally:
                 self.clips += sum(segment.clips for segment in outcome.segments)
                 self.video_seconds += outcome.info.duration_seconds
                 self.warnings.update(outcome.warnings)
+                self.labels.update(label for segment in outcome.segments for label in segment.labels[:1])
             case Failure():
                 self.failed += 1
                 self.failure_codes[outcome.code] += 1
@@ -173,10 +178,11 @@ class Reporter(Protocol):
 
 
 class JsonReporter:
-    """One JSON object a line."""
+    """One JSON object a line; `run_finished` is the last one, however the run ends."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._tally = Tally()
         self._next_line = time.monotonic() + LINE_EVERY_SECONDS
 
     def note(self, text: str) -> None:
@@ -186,6 +192,7 @@ class JsonReporter:
         self._write({"event": "warning", "message": text})
 
     def started(self, tally: Tally) -> None:
+        self._tally = tally
         self._write(
             {
                 "event": "run_started",
@@ -214,6 +221,7 @@ class JsonReporter:
                 "event": "progress",
                 "done": tally.finished,
                 "to_do": tally.to_do,
+                "failed": tally.failed + tally.failing,
                 "video_seconds": tally.finished_seconds,
             }
             self._write(event)
@@ -222,7 +230,7 @@ class JsonReporter:
         self._write(tally.as_event(outcome))
 
     def failed(self, message: str, exit_code: int) -> None:
-        self._write({"event": "run_failed", "message": message, "exit_code": exit_code})
+        self._write(self._tally.as_event("failed") | {"message": message, "exit_code": exit_code})
         print(message, file=sys.stderr)  # noqa: T201  people read logs, too
 
     def _write(self, event: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -174,8 +174,14 @@ def _outcome(row: lookup.RunRow) -> str:
     return row.outcome or ("at work" if row.running else "killed")
 
 
+def _rate(report: Mapping[str, Any]) -> str:
+    """Seconds of video that a second of the run has indexed."""
+    video, wall = report.get("video_seconds", 0.0), report.get("wall_seconds", 0.0)
+    return f"{video / wall:.1f}" if video and wall else ""
+
+
 def _runs_table(past: list[lookup.RunRow]) -> Table:
-    table = make_table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video")
+    table = make_table("run", "began", "took", "outcome", "indexed", "unchanged", "failed", "video", "x real time")
     for row in past:
         videos: dict[str, Any] = row.report.get("videos", {})
         took = "" if row.finished_at is None else clock(row.finished_at - row.started_at)
@@ -186,5 +192,6 @@ def _runs_table(past: list[lookup.RunRow]) -> Table:
             _outcome(row),
             *(str(videos.get(name, "")) for name in ("indexed", "unchanged", "failed")),
             clock(row.report.get("video_seconds", 0.0)),
+            _rate(row.report),
         )
     return table

@@ -70,7 +70,7 @@ def test_weights_that_do_not_fit_are_told_plainly_through_ray(archive: Archive) 
     (archive.folder / "bad.pth").write_text("no weights")
     ended = archive.command("run", str(archive.write_job(model={"weights": "bad.pth"})), "--json")
     assert ended.returncode == 15
-    assert last_event(ended)["event"] == "run_failed"
+    assert last_event(ended)["outcome"] == "failed"
     assert "bad.pth cannot be loaded as weights" in str(last_event(ended)["message"])
     assert "Traceback" not in ended.stderr
     assert archive.dump() == []

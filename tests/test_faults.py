@@ -78,7 +78,7 @@ def test_a_video_that_kills_the_model_or_makes_it_answer_nan_is_found_out(archiv
 
 def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customised) -> None:
     ended = archive.run_with("model_never_starts")
-    assert (ended.returncode, last_event(ended)["event"]) == (1, "run_failed")
+    assert (ended.returncode, last_event(ended)["outcome"]) == (1, "failed")
     assert "the model's process died 3 times in a row before it was ready" in last_event(ended)["message"]
     assert "Traceback" not in ended.stderr
     assert archive.dump() == []

@@ -34,7 +34,7 @@ def start(archive: Customised) -> subprocess.Popen[str]:
 def test_a_second_run_ends_at_once_and_names_the_first(archive: Customised) -> None:
     first = start(archive)
     second = archive.run_with(STANDIN)
-    assert (second.returncode, last_event(second)["event"]) == (11, "run_failed")
+    assert (second.returncode, last_event(second)["outcome"]) == (11, "failed")
     assert f"process {first.pid}, since" in last_event(second)["message"]
     first.communicate(timeout=120)
     assert first.returncode == 3

@@ -60,7 +60,7 @@ class RunLog(JsonReporter):
         self.close()
 
     def failed(self, message: str, exit_code: int) -> None:
-        self._write({"event": "run_failed", "message": message, "exit_code": exit_code})
+        self._write(self._tally.as_event("failed") | {"message": message, "exit_code": exit_code})
         self.close()
 
     def close(self) -> None:
