@@ -1,5 +1,6 @@
 """Runs from the job file to the committed index: first, again, after changes, with broken files, killed."""
 
+import json
 import os
 import re
 import shutil
@@ -74,6 +75,47 @@ def test_a_change_of_sampling_is_work_and_a_comment_is_not(archive: Archive) -> 
     archive.job_path.write_text("# a comment\n" + archive.job_path.read_text())
     assert archive.run().videos["unchanged"] == 3
     assert archive.run(sampling={"segment": "500ms"}).videos["indexed"] == 3
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_plan_says_what_a_run_would_do_and_writes_nothing(archive: Archive) -> None:
+    job = str(archive.write_job())
+    before = everything(archive.folder)
+    first = archive.command("plan", job)
+    assert everything(archive.folder) == before
+    table = dict(line.split() for line in first.stdout.splitlines()[1:9])
+    assert table == {"found": "3", "new": "3"} | dict.fromkeys(
+        ("changed", "retry", "unchanged", "failed", "skipped", "gone"), "0"
+    )
+    assert "to do: 00:00:05 of video, about 6 segments" in first.stdout
+    assert "time: unknown before the first run" in first.stdout
+
+    archive.run()
+    archive.add("a.mp4", first=7, frames=80)
+    (archive.videos / "b.mkv").unlink()
+    (archive.videos / "bad.mp4").write_text("no video")
+    before = everything(archive.folder)
+    again = json.loads(archive.command("plan", job, "--json").stdout)
+    after = everything(archive.folder)
+    assert {name: content for name, content in after.items() if "catalog.db-" not in name} == {
+        name: content for name, content in before.items() if "catalog.db-" not in name
+    }
+    assert again["videos"] == {
+        "found": 3, "new": 1, "changed": 1, "retry": 0, "unchanged": 1, "failed": 0, "skipped": 0, "gone": 1,
+    }  # fmt: skip
+    assert again["video_seconds"] == pytest.approx(3.2)
+
+
+def test_random_weights_are_said_to_mean_nothing(archive: Archive) -> None:
+    ended = archive.command("run", str(archive.write_job(source={"exclude": ["b.mkv", "deep/"]})), "--local", "--json")
+    first = json.loads(ended.stdout.splitlines()[0])
+    assert (first["event"], first["message"]) == (
+        "warning",
+        "model.weights is random: the labels of this index mean nothing; it is for trials only",
+    )
 
 
 def test_old_results_stay_searchable_until_the_new_ones_are_there(archive: Archive) -> None:
