@@ -247,6 +247,29 @@ def test_an_object_that_is_replaced_during_a_run_is_indexed_as_it_is_then(
     assert archive.run().videos["unchanged"] == 3
 
 
+def test_a_long_video_that_is_replaced_while_it_is_decoded_in_ranges_is_done_anew(
+    s3: S3Place, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.storage.s3.video.COPY_BYTES", 0)
+    whole = Archive(tmp_path / "whole")
+    before, after = (whole.add(f"{n}.mp4", first=n, frames=100, fps=5, gop=5).read_bytes() for n in (0, 40))
+    whole.run()
+    s3.put("long/masters/1.mp4", before)
+    opened = []
+
+    def plan(request: Request) -> None:
+        if request.is_body:
+            opened.append(request)
+            if len(opened) == 3:  # the first was to plan the ranges
+                s3.put("long/masters/1.mp4", after)
+
+    s3.proxy.plan = plan
+    heard = archive.run(range_seconds=5.0, source={"uri": f"{s3.uri}/long/masters/"})
+    assert (heard.ended, heard.videos["indexed"]) == ("complete", 1)
+    assert results(archive)["1.mp4"] == results(whole)["40.mp4"]
+    assert len(opened) > 3
+
+
 def test_an_object_that_is_replaced_all_the_time_waits_for_the_next_run(
     s3: S3Place, archive: Archive, local: Archive, read_as: str
 ) -> None:
