@@ -13,6 +13,7 @@ from rich.text import Text
 from indexer.console import clock, printable
 from indexer.errors import ConfigError, OutputError, SourceError, VideoError, VideoSkip
 from indexer.index import current_recipe, index_of, only_video, uri_prefix
+from indexer.storage.address import is_s3
 from indexer.views import complain, make_table, out, print_json
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def show_search(
     if as_json:
         print_json(found.as_document())
     elif found.labels and export is not None:
-        write_export(export_as(export, found), output)
+        write_export(export_as(export, found, start_timecodes(export, found)), output)
     elif found.moments:
         print_moments(found)
     if found.labels and not as_json:
@@ -140,6 +141,16 @@ def write_export(text: str, output: Path | None) -> None:
         output.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def start_timecodes(export: str, found: SearchResult) -> dict[str, str]:
+    """Of the local videos of an answer, those of the first frames, if the format wants them."""
+    from indexer.decode.timecode import start_timecode
+    from indexer.search.export import TIMED
+    from indexer.storage.scan import local_path
+
+    paths = [uri for uri in found.videos if not is_s3(uri)] if export in TIMED else []
+    return {uri: timecode for uri in paths if (timecode := start_timecode(local_path(uri)))}
 
 
 def print_moments(found: SearchResult, *, decimals: int = 2) -> None:

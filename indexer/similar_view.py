@@ -9,7 +9,7 @@ from pathlib import Path
 from indexer.errors import ConfigError
 from indexer.index import Index
 from indexer.search import SearchResult
-from indexer.search_view import covered, export_form, print_moments, write_export
+from indexer.search_view import covered, export_form, print_moments, start_timecodes, write_export
 from indexer.views import complain, print_json
 
 
@@ -44,7 +44,7 @@ def show_similar(
         print_json(found.as_document())
         return
     if export is not None:
-        write_export(export_as(export, found), output)
+        write_export(export_as(export, found, start_timecodes(export, found)), output)
     elif found.moments:
         print_moments(found, decimals=4)  # some models give unlike things a cosine of 0.99
     complain(f"{_summary(found)}; {took_ms:.0f} ms")

@@ -79,14 +79,50 @@ def test_drop_frame_timecode_only_goes_forward_and_never_names_a_dropped_number(
         (30.0, Fraction(30), 30, False),
         (23.976, Fraction(24000, 1001), 24, False),
         (59.94, Fraction(60000, 1001), 60, True),
-        (12.5, Fraction(12), 12, False),
-        (27.3, Fraction(27), 27, False),
+        (12.5, Fraction(25, 2), 13, False),
+        (29.95, Fraction(599, 20), 30, False),
+        (100.0, Fraction(100), 100, False),
+        (119.88, Fraction(120000, 1001), 120, False),
         (0.0, Fraction(25), 25, False),
     ],
 )
 def test_the_rate_of_an_average(average: float, rate: Fraction, nominal: int, drop: bool) -> None:
     found = frame_rate(average)
     assert (found.exact, found.nominal, found.drop) == (rate, nominal, drop)
+
+
+@pytest.mark.parametrize(
+    ("average", "counted", "second"),
+    [
+        (60.0, 60.0, "00:00:01:00"),
+        (100.0, 50.0, "00:00:01:00"),
+        (119.88, 60000 / 1001, "00:00:00;59"),
+        (240.0, 60.0, "00:00:01:00"),
+    ],
+)
+def test_timecode_counts_no_more_frames_than_two_digits_hold(average: float, counted: float, second: str) -> None:
+    rate = frame_rate(average).counted
+    assert float(rate.exact) == pytest.approx(counted)
+    assert rate.timecode(rate.first_frame(1.0)) == second
+
+
+@pytest.mark.parametrize(
+    ("rate", "timecode", "frame", "drop"),
+    [
+        (PAL, "10:00:00:00", 900_000, False),
+        (PAL, "", 0, False),
+        (PAL, "10:00", 0, False),
+        (NTSC, "01:00:00;00", 107892, True),
+        (NTSC, "00:10:00;00", 17982, True),
+        (NTSC, "01:00:00:00", 108000, False),
+        (NTSC_60, "00:01:00;04", 3600, True),
+    ],
+)
+def test_the_first_frame_may_have_a_number(rate: FrameRate, timecode: str, frame: int, drop: bool) -> None:
+    found, number = rate.starting_at(timecode)
+    assert (number, found.drop) == (frame, drop)
+    if frame:
+        assert found.timecode(number) == timecode
 
 
 def test_a_moment_is_covered_by_whole_frames() -> None:
@@ -128,6 +164,32 @@ def test_an_edl_of_several_rates_has_the_commonest_and_names_the_others() -> Non
     lines = edl(answer(*moments, fps={"/a.mov": 25.0, "/b.mov": 50.0})).splitlines()
     assert lines[8] == "002  B        V     C        00:00:00:00 00:00:10:00 01:00:10:00 01:00:20:00"
     assert [line for line in lines if "RATE" in line] == ["* SOURCE FRAME RATE: 50"]
+
+
+def test_an_edl_says_when_counting_changes_between_drop_and_non_drop() -> None:
+    moments = [moment("/a.mov", 0, 10), moment("/b.mov", 600, 610), moment("/b.mov", 0, 10), moment("/a.mov", 20, 30)]
+    lines = edl(answer(*moments, fps={"/a.mov": 25.0, "/b.mov": 29.97})).splitlines()
+    assert [line for line in lines if line.startswith(("FCM", "00"))] == [
+        "FCM: NON-DROP FRAME",
+        "001  A        V     C        00:00:00:00 00:00:10:00 01:00:00:00 01:00:10:00",
+        "FCM: DROP FRAME",
+        "002  B        V     C        00:10:00;00 00:10:10;00 01:00:10:00 01:00:20:00",
+        "003  B        V     C        00:00:00;00 00:00:10;00 01:00:20:00 01:00:30:00",
+        "FCM: NON-DROP FRAME",
+        "004  A        V     C        00:00:20:00 00:00:30:00 01:00:30:00 01:00:40:00",
+    ]
+
+
+def test_an_edl_counts_from_the_timecode_of_the_first_frame() -> None:
+    moments = [moment("/a.mov", 60, 70), moment("/b.mov", 60, 70), moment("/c.mov", 1, 2)]
+    fps = {"/a.mov": 29.97, "/b.mov": 29.97, "/c.mov": 240.0}
+    lines = edl(answer(*moments, fps=fps), {"/a.mov": "10:00:00;00", "/b.mov": "10:00:00:00"}).splitlines()
+    assert [line[:53] for line in lines if line.startswith("00")] == [
+        "001  A        V     C        10:00:59;28 10:01:10;00 ",
+        "002  B        V     C        10:00:59:28 10:01:09:28 ",
+        "003  C        V     C        00:00:01:00 00:00:02:00 ",
+    ]
+    assert lines[-1] == "* SOURCE FRAME RATE: 240, COUNTED AT 60"
 
 
 def test_reels_are_eight_letters_and_each_file_has_its_own() -> None:
@@ -203,7 +265,7 @@ def test_json_is_the_document_of_the_answer() -> None:
 def test_an_otio_timeline_is_read_back_by_the_library() -> None:
     otio = pytest.importorskip("opentimelineio")
     result = answer(moment("/srv/a b#.mov", 600, 610), moment("s3://bucket/b.mp4", 1, 2), fps={"/srv/a b#.mov": 29.97})
-    timeline = otio.adapters.read_from_string(export_as("otio", result))
+    timeline = otio.adapters.read_from_string(export_as("otio", result, {"s3://bucket/b.mp4": "10:00:00:00"}))
     assert timeline.name == "arm wrestling"
     first, second = timeline.find_clips()
     assert first.media_reference.target_url == "file:///srv/a%20b%23.mov"
@@ -212,5 +274,6 @@ def test_an_otio_timeline_is_read_back_by_the_library() -> None:
     assert first.source_range.start_time.rate == pytest.approx(30000 / 1001)
     assert first.metadata["indexer"]["label"] == "arm wrestling"
     assert second.media_reference.target_url == "s3://bucket/b.mp4"
-    assert second.source_range.start_time.to_timecode() == "00:00:01:00"
+    assert second.source_range.start_time.to_timecode() == "10:00:01:00"
+    assert second.media_reference.available_range.start_time.to_timecode() == "10:00:00:00"
     assert second.media_reference.available_range.duration.value == 3600 * 25

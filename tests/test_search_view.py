@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from indexer.catalog.connect import open_catalog
@@ -13,9 +14,11 @@ from indexer.config import load_job
 from indexer.errors import ConfigError, OutputError, QueryError
 from indexer.recipe import make_recipe
 from indexer.records import Failure
-from indexer.search_view import show_search
+from indexer.search import Moment
+from indexer.search_view import show_search, start_timecodes
 from tests.archives import Archive
 from tests.test_search import indexed, store
+from tests.test_search_export import answer
 
 
 @pytest.fixture
@@ -128,3 +131,18 @@ def test_search_as_a_command(archive: Archive) -> None:
     assert wrong.stderr.splitlines()[1:] == ["  yoga score:>2", "              ^"]
     with pytest.raises(QueryError):
         show(archive, "yoga score:>2")
+
+
+@pytest.mark.parametrize(("name", "said"), [("tape.mov", "10:00:00:00"), ("tape.mxf", "10:00:00:00"), ("tape.mkv", None)])
+def test_an_edl_counts_from_the_timecode_that_a_file_begins_with(tmp_path: Path, name: str, said: str | None) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video" if name.endswith("mxf") else "mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        if said:
+            container.metadata["timecode"] = said
+        container.mux(stream.encode(av.VideoFrame(320, 240, "yuv420p")))
+        container.mux(stream.encode(None))
+    found = answer(Moment(str(path), "yoga", 10.0, 20.0, 0.9, 0.9, 1), Moment("/is/gone.mov", "yoga", 0.0, 1.0, 0.9, 0.9, 1))
+    assert start_timecodes("edl", found) == ({str(path): said} if said else {})
+    assert start_timecodes("csv", found) == {}

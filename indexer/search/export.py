@@ -6,25 +6,28 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from indexer.errors import ConfigError
 from indexer.search.answer import SearchResult
-from indexer.search.edl import edl, one_line
+from indexer.search.edl import UNKNOWN, edl, one_line
 from indexer.search.timecode import frame_rate
 
 _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 """What a spreadsheet takes for the beginning of one: some skip spaces, and read full-width signs as the others."""
 
 
-def export_as(form: str, result: SearchResult) -> str:
-    """The moments of `result` as text in one of FORMATS. Raises ConfigError if the format cannot hold them."""
-    return FORMATS[form](result)
+def export_as(form: str, result: SearchResult, starts: Mapping[str, str] = UNKNOWN) -> str:
+    """The moments of `result` as text in one of FORMATS. Raises ConfigError if the format cannot hold them.
+
+    `starts` are the timecodes of first frames, by uri, for those of TIMED; others count from 00:00:00:00.
+    """
+    return FORMATS[form](result, starts)
 
 
-def _csv(result: SearchResult) -> str:
+def _csv(result: SearchResult, _: Mapping[str, str]) -> str:
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     table.writerow(["uri", "label", "start_seconds", "end_seconds", "score", "mean_score", "segments"])
@@ -35,11 +38,11 @@ def _csv(result: SearchResult) -> str:
     return out.getvalue()
 
 
-def _json(result: SearchResult) -> str:
+def _json(result: SearchResult, _: Mapping[str, str]) -> str:
     return json.dumps(result.as_document(), ensure_ascii=False, indent=2) + "\n"
 
 
-def _m3u(result: SearchResult) -> str:
+def _m3u(result: SearchResult, _: Mapping[str, str]) -> str:
     """A playlist whose items begin and stop at the moments, in players that know these options (VLC)."""
     lines = ["#EXTM3U"]
     for moment in result.moments:
@@ -53,7 +56,7 @@ def _m3u(result: SearchResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _otio(result: SearchResult) -> str:
+def _otio(result: SearchResult, starts: Mapping[str, str]) -> str:
     """An OpenTimelineIO timeline: one clip for each moment, at the frame rate of its own video."""
     try:
         from opentimelineio.opentime import RationalTime, TimeRange
@@ -66,9 +69,11 @@ def _otio(result: SearchResult) -> str:
         video = result.videos[moment.uri]
         rate = frame_rate(video.average_fps)
         fps = float(rate.exact)
+        counted, start = rate.counted.starting_at(starts.get(moment.uri, ""))
+        origin = round(start * rate.exact / counted.exact)
 
-        def frames(first: int, end: int, fps: float = fps) -> TimeRange:
-            return TimeRange(RationalTime(first, fps), RationalTime(end - first, fps))
+        def frames(first: int, end: int, fps: float = fps, origin: int = origin) -> TimeRange:
+            return TimeRange(RationalTime(origin + first, fps), RationalTime(end - first, fps))
 
         media = ExternalReference(
             target_url=_url(moment.uri), available_range=frames(0, rate.end_frame(video.duration_seconds))
@@ -93,4 +98,7 @@ def _url(uri: str) -> str:
     return f"{scheme}://{quote(rest)}"
 
 
-FORMATS: dict[str, Callable[[SearchResult], str]] = {"csv": _csv, "json": _json, "m3u": _m3u, "edl": edl, "otio": _otio}
+_Form = Callable[[SearchResult, Mapping[str, str]], str]
+FORMATS: dict[str, _Form] = {"csv": _csv, "json": _json, "m3u": _m3u, "edl": edl, "otio": _otio}
+TIMED = ("edl", "otio")
+"""Those that say where in a file a moment is by its timecode."""
