@@ -92,6 +92,7 @@ def test_the_best_moments_of_a_label(engine: Engine) -> None:
         "labels": [{"label": "yoga", "weight": 1.0}],
         "candidates": [],
         "unknown": None,
+        "commonest": [],
         "moments": [
             {
                 "uri": "/archive/b.mp4",
@@ -128,11 +129,18 @@ def test_words_that_are_no_label_find_names_not_moments(engine: Engine, query: s
         "labels": [],
         "candidates": ["archery"],
         "unknown": "archerry",
+        "commonest": [],
         "moments": [],
         "total": 0,
         "total_at_most": 0,
         "coverage": {"videos": 1, "indexed": 1, "failed": 0, "pending": 0, "skipped": 0},
     }
+
+
+def test_where_no_label_is_near_the_commonest_are_named(engine: Engine) -> None:
+    store(engine, A, indexed("a.mp4", {"archery": 0.9, "yoga": 0.5}, {"yoga": 0.5}))
+    document = search(engine, "dentist", A.digest).as_document()
+    assert (document["unknown"], document["candidates"], document["commonest"]) == ("dentist", [], ["yoga", "archery"])
 
 
 def test_an_empty_catalog_knows_no_words(engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, time
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from indexer.errors import ConfigError, QueryError
 from indexer.search.parse import LONGEST, parse
-from indexer.search.query import KEYS, Action, Limit, Near, Query, render
+from indexer.search.query import BARE, KEYS, Action, Limit, Near, Query, as_typed, quoted
 from indexer.search.span import Span, parse_span
 
 
@@ -60,7 +60,10 @@ def test_what_is_read(text: str, query: Query | None) -> None:
         ("at 12:30", 5, "a word with a colon needs quotes"),
         ("a -path:/b", 2, "only a label can be left out: -label:, not -path:"),
         ("a -hugging", 2, 'to leave a label out, write -label:"hugging"; a word that begins with a dash needs quotes'),
-        ("a label: b", 8, 'label: needs a value right after the colon, such as label:"..."'),
+        ("a label: b", 8, 'label: needs a value right after the colon, such as label:"arm wrestling"'),
+        ("a -label: b", 9, '-label: needs a value right after the colon, such as -label:"arm wrestling"'),
+        ("a near: 5s b", 7, "near: needs a value right after the colon, such as near:5s"),
+        ("a score: 0.5", 8, "score: needs a value right after the colon, such as score:>0.5"),
         ('a path:""', 7, "there is nothing between the quotes"),
         ('a "b', 2, "this quote is not closed"),
         ("a path:b path:c", 9, "path: is there twice; write one"),
@@ -90,6 +93,34 @@ def test_the_caret_stands_under_the_character_whatever_stands_before_it() -> Non
     assert shown[caret.index("^")] == "x"
 
 
+def render(query: Query) -> str:
+    """The text that is read as `query`."""
+    terms = _action(query.action)
+    if query.near is not None:
+        terms += [f"near:{query.near.milliseconds}ms", *_action(query.near.action)]
+    terms += [f"-label:{quoted(label)}" for label in query.without]
+    if query.path is not None:
+        terms.append(f"path:{quoted(query.path)}")
+    if query.after is not None:
+        terms.append(f"after:{_date(query.after)}")
+    if query.before is not None:
+        terms.append(f"before:{_date(query.before)}")
+    terms += [f"score:{limit.operator}{limit.number!r}" for limit in query.score]
+    terms += [f"dur:{limit.operator}{limit.number:.0f}ms" for limit in query.dur]
+    if query.model is not None:
+        terms.append(f"model:{quoted(query.model)}")
+    return " ".join(terms)
+
+
+def _action(action: Action) -> list[str]:
+    words = [word if BARE.fullmatch(word) else quoted(word) for word in action.words]
+    return words + [f"label:{quoted(label)}" for label in action.labels]
+
+
+def _date(moment: datetime) -> str:
+    return moment.date().isoformat() if moment.time() == time.min else moment.isoformat()
+
+
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8).filter(str.strip)
 actions = st.builds(Action, st.lists(words, max_size=3).map(tuple), st.lists(words, max_size=2).map(tuple)).filter(
     lambda action: action != Action()
@@ -113,6 +144,19 @@ queries = st.builds(
 @given(queries)
 def test_what_is_written_is_read_back(query: Query) -> None:
     assert parse(render(query)) == query
+
+
+@given(st.lists(words.map(str.strip), min_size=1, max_size=3).map(" ".join))
+def test_a_label_is_typed_as_its_name_or_in_quotes(name: str) -> None:
+    query = parse(as_typed(name))
+    assert query in (Query(Action(tuple(name.split()))), Query(Action((), (name,))))
+
+
+@pytest.mark.parametrize("key", [*KEYS, "-label"])
+def test_a_key_without_a_value_is_told_one_that_is_right(key: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse(f"yoga {key}:")
+    parse(f"yoga {caught.value.problem.rpartition(' such as ')[2]} yoga")
 
 
 pieces = [*(f"{key}:" for key in KEYS), "-label:", "-", '"', "\\", " ", ":", ">", "5s", "0.5", "2019", "yoga", "é", "\x00"]

@@ -19,11 +19,11 @@ from starlette.testclient import TestClient
 from indexer.errors import ConfigError
 from indexer.index import current_recipe, index_of
 from indexer.search.parse import parse
+from indexer.search.query import as_typed, by_label
 from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
 from indexer.serve.archive import ShownSegment
 from indexer.serve.asked import Asked, asked_by
-from indexer.serve.pages import as_typed, by_label
 from indexer.serve.strip import strip
 from tests.archives import Archive, five_videos
 from tests.postgres import Postgres

@@ -369,7 +369,8 @@ def test_json_has_the_form_of_a_search(archive: Archive) -> None:
     only = ("--under", str(archive.videos / "a.mp4"))
     ended = archive.command("similar", "b.mp4@0-1", "--job", str(archive.job_path), "--json", *only)
     document = json.loads(ended.stdout)
-    names = {"query", "labels", "candidates", "unknown", "moments", "total", "total_at_most", "compared", "exact", "coverage"}
+    names = {"query", "labels", "candidates", "unknown", "commonest", "moments", "total", "total_at_most"}
+    names |= {"compared", "exact", "coverage"}
     assert set(document) == names
     assert document["query"] == "b.mp4@0-1"
     assert {moment["uri"] for moment in document["moments"]} == {str(archive.videos / "a.mp4")}

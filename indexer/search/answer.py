@@ -67,6 +67,7 @@ class SearchResult:
             "labels": [{"label": label, "weight": round(weight, 3)} for label, weight in self.labels],
             "candidates": list(self.candidates),
             "unknown": self.unknown,
+            "commonest": list(self.commonest),
             "moments": [
                 {
                     "uri": moment.uri,

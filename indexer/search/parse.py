@@ -94,7 +94,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         elif found := _PLAIN.match(text, position):
             value = found[0]
         else:
-            raise QueryError(text, position, f'{key}: needs a value right after the colon, such as {key}:"..."')
+            such_as = f"{key}:{KEYS[key.lstrip('-')]}"
+            raise QueryError(text, position, f"{key}: needs a value right after the colon, such as {such_as}")
         if not value.strip():
             raise QueryError(text, value_position, "there is nothing between the quotes")
         if not key and not quoted and not BARE.fullmatch(value):

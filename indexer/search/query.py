@@ -2,20 +2,29 @@
 
     arm wrestling near:5s laughing -label:"applauding" path:/srv/archive/2019/ after:2019-06 score:>0.5 dur:>=10s model:r3d_18
 
-`parse.parse` reads it, `render` writes it.
+`parse.parse` reads it.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import datetime
 from typing import Literal
 
 Operator = Literal[">", ">=", "<", "<="]
 
-KEYS = ("label", "near", "path", "after", "before", "score", "dur", "model")
-"""What may stand before a colon; -label as well."""
+KEYS = {
+    "label": '"arm wrestling"',
+    "near": "5s",
+    "path": "/srv/archive/",
+    "after": "2019-06",
+    "before": "2020",
+    "score": ">0.5",
+    "dur": ">10s",
+    "model": "r3d_18",
+}
+"""What may stand before a colon, with an example of what stands after it; -label as well."""
 
 BARE = re.compile(r'(?!-)[^\s":]+|-+')
 """A word that needs no quotes."""
@@ -75,33 +84,15 @@ class Query:
     model: str | None = None
 
 
-def render(query: Query) -> str:
-    """The text that `parse` reads as `query`."""
-    terms = _action(query.action)
-    if query.near is not None:
-        terms += [f"near:{query.near.milliseconds}ms", *_action(query.near.action)]
-    terms += [f"-label:{_quoted(label)}" for label in query.without]
-    if query.path is not None:
-        terms.append(f"path:{_quoted(query.path)}")
-    if query.after is not None:
-        terms.append(f"after:{_date(query.after)}")
-    if query.before is not None:
-        terms.append(f"before:{_date(query.before)}")
-    terms += [f"score:{limit.operator}{limit.number!r}" for limit in query.score]
-    terms += [f"dur:{limit.operator}{limit.number:.0f}ms" for limit in query.dur]
-    if query.model is not None:
-        terms.append(f"model:{_quoted(query.model)}")
-    return " ".join(terms)
+def by_label(name: str) -> str:
+    """The query for exactly this label."""
+    return f"label:{quoted(name)}"
 
 
-def _action(action: Action) -> list[str]:
-    words = [word if BARE.fullmatch(word) else _quoted(word) for word in action.words]
-    return words + [f"label:{_quoted(label)}" for label in action.labels]
+def as_typed(name: str) -> str:
+    """The shortest query for a label: its name, where that means nothing else in a query."""
+    return name if all(BARE.fullmatch(word) for word in name.split()) else by_label(name)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _date(moment: datetime) -> str:
-    return moment.date().isoformat() if moment.time() == time.min else moment.isoformat()

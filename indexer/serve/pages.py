@@ -15,6 +15,8 @@ from indexer.console import clock, printable
 from indexer.errors import ConfigError, QueryError
 from indexer.search import Moment, SearchResult
 from indexer.search.export import FORMATS
+from indexer.search.query import as_typed as as_typed
+from indexer.search.query import by_label
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, SHOWN, Asked
 from indexer.serve.gate import POLICY
@@ -29,17 +31,6 @@ SCORES = (0.0, 0.1, 0.25, 0.5, 0.75)
 _BEFORE_MS = 5_000
 """How much of what comes before a moment a small copy shows."""
 _PREVIEW_MS = 2_000
-
-
-def by_label(name: str) -> str:
-    """The query for exactly this label."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'label:"{escaped}"'
-
-
-def as_typed(name: str) -> str:
-    """The shortest query for a label: its name, where that means nothing else in a query."""
-    return by_label(name) if any(c in name for c in '":\\') else name
 
 
 _templates = Environment(
