@@ -77,12 +77,12 @@ def resolve_name(name: str, names: Iterable[str]) -> Resolution:
 
     If labels differ in nothing else, the one that is written as `name` is meant, or else all of them.
     """
-    plain = {known: _plain(known) for known in sorted(set(names))}
-    wanted = _plain(name)
-    exact = [name] if name in plain else [known for known, text in plain.items() if text == wanted]
+    written = {known: plain(known) for known in sorted(set(names))}
+    wanted = plain(name)
+    exact = [name] if name in written else [known for known, text in written.items() if text == wanted]
     if exact:
         return Resolution(name, tuple((known, 1.0) for known in exact), ())
-    nearest = process.extract(wanted, plain, scorer=fuzz.WRatio, limit=CANDIDATES, score_cutoff=_NEAR)
+    nearest = process.extract(wanted, written, scorer=fuzz.WRatio, limit=CANDIDATES, score_cutoff=_NEAR)
     return Resolution(name, (), tuple(known for _, score, known in nearest if score >= nearest[0][1] - _BEHIND))
 
 
@@ -103,17 +103,18 @@ def _index(names: tuple[str, ...]) -> PhraseIndex:
 def _phrases(names: tuple[str, ...]) -> Phrases:
     """What each of these labels may be called, and what means several of them."""
     synonyms = kinetics_synonyms()
-    own = {_plain(label): phrases for label, phrases in synonyms.labels.items()}
-    phrases = [(phrase, (name,)) for name in names for phrase in (name, *own.get(_plain(name), ()))]
+    own = {plain(label): phrases for label, phrases in synonyms.labels.items()}
+    phrases = [(phrase, (name,)) for name in names for phrase in (name, *own.get(plain(name), ()))]
     called: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        called[_plain(name)].append(name)
+        called[plain(name)].append(name)
     general = []
     for phrase, labels in synonyms.general.items():
-        meant = [name for label in labels for name in called.get(_plain(label), ())]
+        meant = [name for label in labels for name in called.get(plain(label), ())]
         general += [(phrase, tuple(meant))] if meant else []
     return (*phrases, *general)
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
+    """Names that are the same like this are one name to people."""
     return " ".join(words.casefold().replace("_", " ").split())
