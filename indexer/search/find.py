@@ -1,6 +1,7 @@
 """The moments that a question finds, from SQL: which videos are looked into, and in what order, to read little in vain.
 
-A label with few hits is read whole, and its moments are counted. Of others, the best moments are found through the best hits,
+A label with few hits is read whole, and its moments are counted. Of others, the best moments are found through the best hits
+(of two actions, those of the rarer one: a video is looked at only if the lesser of its best hits may still be among the best),
 the newest ones through the newest videos: those that have hits if the label is not too common, else all. Where few videos are
 allowed, they lead. Some hundred videos are held at a time.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
+from indexer.search.hits import Hits, ids
 from indexer.search.moments import Hit, Moment, merge, near, overlaps
 from indexer.search.query import Limit
 from indexer.search.recipes import SearchedRecipe, Standing, standing_results
@@ -35,9 +37,6 @@ _PORTION = 30_000
 SEEN = 0.1
 """Score from which a label that is left out counts as seen: the index knows traces of many labels everywhere."""
 
-STRONG = 5000
-"""Score, in ten-thousandths, from which the hits of each label are in an index by score."""
-
 _FEW_VIDEOS = 16
 _HITS_PER_MOMENT = 2
 """Best hits that are looked at first for each moment wanted ..."""
@@ -47,16 +46,6 @@ _GIVE_UP = 18
 """Best hits for each moment wanted from which it is asked whether to go on, if only some videos are allowed."""
 
 Found = tuple[Moment, FoundVideo]
-
-_COUNT = text(
-    "SELECT coalesce(sum(n), 0) FROM label_stat WHERE recipe_id = :recipe_id AND label_id IN :labels AND bucket >= :bucket"
-).bindparams(bindparam("labels", expanding=True))
-
-_BEST_HITS = "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id = :label_id AND score >= :score"
-_IN_ORDER = " ORDER BY score DESC, video_id LIMIT :count"
-_ANY_HITS = text(_BEST_HITS + _IN_ORDER)
-# Not a parameter: whoever reads an index of some rows must say that no others are asked for.
-_STRONG_HITS = text(f"{_BEST_HITS} AND score >= {STRONG}{_IN_ORDER}")
 
 # With the labels and the videos named, these are look-ups by key. The plus keeps planners away from the index by score.
 _HITS = text(
@@ -108,8 +97,13 @@ class Finder:
         self._videos = videos
         self._question = question
         self._indexed = indexed
+        self._of_labels = Hits(connection, recipes)
         # The rarer action leads.
-        self.hits, self._leading = min((self._count(labels, question.least_score), labels) for labels in question.actions)
+        self.hits, self._leading = min(
+            (self._of_labels.count(labels, question.least_score), labels) for labels in question.actions
+        )
+
+        self._second = next((labels for labels in question.actions if labels != self._leading), ())
 
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
@@ -119,8 +113,8 @@ class Finder:
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
         if few_hits:
-            ids = _videos_of(self._best_hits(self.hits))
-            return _first(self._moments(_chunks(ids, first=VIDEOS_AT_ONCE)), sort, limit)
+            hits = self._of_labels.best(self._leading, self._question.least_score, self.hits)
+            return _first(self._moments(_chunks(_videos_of(hits), first=VIDEOS_AT_ONCE)), sort, limit)
         if sort == "best":
             return self._best(limit) or _first(in_order, sort, limit)
         some = list(islice(in_order, limit + 1))
@@ -128,74 +122,77 @@ class Finder:
 
     def _in_order(self, sort: Sort, limit: int) -> Iterator[int]:
         """The ids of allowed videos with hits, in this order: video by video, or through the hits if these are few."""
-        second = next((labels for labels in self._question.actions if labels != self._leading), ())
         wanted = Wanted(
             labels=self._by_recipe(self._leading),
             score=self._question.least_score,
-            near=self._by_recipe(second),
+            near=self._by_recipe(self._second),
             near_ms=self._question.near_ms,
             segment_ms=max((recipe.segment_ms for recipe in self._recipes), default=0),
         )
         looked_at = float(self._indexed)
         if sort != "best":  # until there are enough
-            looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if second else 1)
+            looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if self._second else 1)
         if self.hits * HIT_COST < looked_at:
             return self._videos.ids_by_hits(self._connection, sort, wanted)
         return self._videos.ids(self._connection, sort, wanted)
 
     def _by_recipe(self, labels: Iterable[str]) -> dict[int, list[int]]:
-        found = {recipe.recipe_id: _ids(recipe, labels) for recipe in self._recipes}
-        return {recipe_id: ids for recipe_id, ids in found.items() if ids}
+        found = {recipe.recipe_id: ids(recipe, labels) for recipe in self._recipes}
+        return {recipe_id: label_ids for recipe_id, label_ids in found.items() if label_ids}
 
     def _best(self, limit: int) -> tuple[list[Found], int | None] | None:
         """The best moments, if some of the best hits are enough to know; else None."""
         found: list[Found] = []
-        done: set[int] = set()
+        waiting: list[tuple[int, int]] = []  # a heap of videos: what their moments may reach at best, and their ids
+        known: set[int] = set()
         count = _HITS_PER_MOMENT * limit
         while count <= max(MOST_HITS, _GROWTH * _HITS_PER_MOMENT * limit):
-            hits = self._best_hits(count)
-            new = [video_id for video_id in _videos_of(hits) if video_id not in done]
-            found += self._moments(_chunks(iter(new)))
-            done.update(new)
-            if len(hits) < count:
-                return _first(found, "best", limit)
+            hits = self._of_labels.best(self._leading, self._question.least_score, count)
+            for video in self._reach([hit for hit in hits if hit[1] not in known]):
+                heapq.heappush(waiting, video)
+            known.update(video_id for _, video_id in hits)
+            all_hits = len(hits) < count
             # What has no hit among these comes after the last of them.
-            sure = (one for one in found if (-round(10_000 * one[0].score), one[1].video_id) < hits[-1])
-            best, total = _first(sure, "best", limit)
-            if total >= limit:
-                return best, None
-            if self._videos and count >= _GIVE_UP * limit and total * MOST_HITS < limit * count:
+            sure = self._look_at(waiting, found, None if all_hits else hits[-1], limit)
+            if all_hits:
+                return _first(found, "best", limit)
+            if sure >= limit:
+                return _first(found, "best", limit)[0], None
+            if self._videos and count >= _GIVE_UP * limit and sure * MOST_HITS < limit * count:
                 return None  # at this rate they are too few: the label's hits are in other videos
             count *= _GROWTH
         return None
 
-    def _count(self, labels: tuple[str, ...], least_score: int) -> int:
-        """How many hits these labels have, or a few more: they are counted by tenths of the score."""
-        bucket = min(least_score // 1000, 9)
-        count = 0
-        for recipe in self._recipes:
-            values = {"recipe_id": recipe.recipe_id, "labels": _ids(recipe, labels), "bucket": bucket}
-            count += int(self._connection.execute(_COUNT, values).scalar_one())
-        return count
+    def _reach(self, hits: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The videos of these hits, each with what its moments may score at best: no more than either action there."""
+        first = {video_id: -score for score, video_id in reversed(hits)}
+        if not self._second:
+            return ((-score, video_id) for video_id, score in first.items())
+        second = self._of_labels.best_of(list(first), self._second, self._question.least_score)
+        return ((-min(score, second[video_id]), video_id) for video_id, score in first.items() if video_id in second)
 
-    def _best_hits(self, count: int) -> list[tuple[int, int]]:
-        """The best hits of the leading action, as (-score, video id), in this order; those of old results among them."""
-        least = self._question.least_score
-        enough = least >= STRONG or self._count(self._leading, STRONG) >= count
-        statement = _STRONG_HITS if enough else _ANY_HITS
-        streams = []
-        for recipe in self._recipes:
-            for label_id in _ids(recipe, self._leading):
-                values = {"recipe_id": recipe.recipe_id, "label_id": label_id, "score": least, "count": count}
-                rows = self._connection.execute(statement, values).all()
-                streams.append([(-score, video_id) for score, video_id in rows])
-        return list(islice(heapq.merge(*streams), count))
+    def _look_at(self, waiting: list[tuple[int, int]], found: list[Found], end: tuple[int, int] | None, limit: int) -> int:
+        """Find the moments of the waiting videos that may have one of the best; give how many are certain, `limit` at most.
+
+        None is looked at that comes after `end`, all are if this is None, as then they are counted.
+        """
+        size = max(_FEW_VIDEOS, limit)
+        while True:
+            best = heapq.nsmallest(limit, (key for one in found if (key := _place(one)) < end)) if end else []
+            beyond = best[-1] if len(best) == limit else end
+            chunk: list[int] = []
+            while waiting and len(chunk) < size and (beyond is None or waiting[0] < beyond):
+                chunk.append(heapq.heappop(waiting)[1])
+            if not chunk:
+                return len(best)
+            found += self._moments([chunk])
+            size = min(2 * size, VIDEOS_AT_ONCE)
 
     def _moments(self, chunks: Iterable[Sequence[int]]) -> Iterator[Found]:
         """All moments of these videos, given by their ids: video by video in the order given, each ordered by start."""
-        for ids in chunks:
-            standing = standing_results(self._connection, self._recipes, ids)
-            for videos in _portions(self._videos.read(self._connection, standing, ids)):
+        for video_ids in chunks:
+            standing = standing_results(self._connection, self._recipes, video_ids)
+            for videos in _portions(self._videos.read(self._connection, standing, video_ids)):
                 moments = self._of_action(videos, standing)
                 if self._question.without:
                     moments = self._left(moments, standing)
@@ -229,8 +226,8 @@ class Finder:
         hits: dict[int, list[Hit]] = defaultdict(list)
         for recipe in self._recipes if labels else ():
             names = {recipe.label_ids[label]: label for label in labels if label in recipe.label_ids}
-            ids = [video.video_id for video in videos if standing[video.video_id].recipe is recipe]
-            values = {"recipe_id": recipe.recipe_id, "labels": list(names), "videos": ids, "score": least_score}
+            own = [video.video_id for video in videos if standing[video.video_id].recipe is recipe]
+            values = {"recipe_id": recipe.recipe_id, "labels": list(names), "videos": own, "score": least_score}
             for video_id, start_ms, end_ms, score, label_id in self._connection.execute(_HITS, values).all():
                 hits[video_id].append(Hit(start_ms, end_ms, score, names[label_id]))
         return {
@@ -243,10 +240,6 @@ class Finder:
 
 def _allowed(limits: Iterable[Limit], value: float) -> bool:
     return all(limit.allows(value) for limit in limits)
-
-
-def _ids(recipe: SearchedRecipe, labels: Iterable[str]) -> list[int]:
-    return [recipe.label_ids[label] for label in labels if label in recipe.label_ids]
 
 
 def _videos_of(hits: Iterable[tuple[int, int]]) -> Iterator[int]:
@@ -287,6 +280,11 @@ def _first(found: Iterable[Found], sort: Sort, limit: int) -> tuple[list[Found],
             yield one
 
     return heapq.nsmallest(limit, counted(), key=_KEYS[sort]), total
+
+
+def _place(found: Found) -> tuple[int, int]:
+    """Of a moment in the order of the best hits."""
+    return -round(10_000 * found[0].score), found[1].video_id
 
 
 _KEYS: dict[Sort, Callable[[Found], tuple[Any, ...]]] = {
