@@ -59,7 +59,8 @@ class _Axis:
 
     @property
     def taps(self) -> Indices:
-        return np.stack([self.low, self.high], axis=1).ravel()
+        """All low ones, then all high ones."""
+        return np.concatenate([self.low, self.high])
 
 
 def resized_size(height: int, width: int, resize: tuple[int, ...]) -> tuple[int, int]:
@@ -81,7 +82,10 @@ def _axis(size: int, resized: int, crop: int) -> _Axis:
 
 
 class _Taps:
-    """Where the output pixels lie in a stored picture of one size and rotation."""
+    """Where the output pixels lie in a stored picture of one size and rotation, and room for making them.
+
+    Room that is asked for anew for every picture costs more than what is done in it: the system clears each page of it first.
+    """
 
     def __init__(self, height: int, width: int, quarter_turns: int, aspect: float, geometry: ClipGeometry) -> None:
         turned = quarter_turns % 2 == 1
@@ -101,27 +105,58 @@ class _Taps:
             columns = columns.reversed(width)
         self.quarter_turns = quarter_turns
         self.rows, self.columns = rows, columns
+        size = len(rows.low), len(columns.low)
+        self._down: Floats = np.ascontiguousarray(np.broadcast_to(rows.weight[:, None], size))
+        self._right: Floats = np.ascontiguousarray(np.broadcast_to(columns.weight, size))
+        self._corners: Floats = np.empty((2, 2, *size), np.float32)
+        self._sides: Floats = np.empty((2, *size), np.float32)
+        self.channels: Floats = np.empty((3, *size), np.float32)
+        """What `interpolate` writes."""
+        self._rgb: Floats = np.empty((3, *size), np.float32)
 
-    def flat(self, stride: int, shift_x: int, shift_y: int, field_step: int = 1) -> Indices:
-        """Offsets of all taps in a plane of `stride` samples a row, subsampled by the shifts."""
-        rows = (self.rows.taps >> shift_y) * field_step
-        return (rows[:, None] * stride + (self.columns.taps >> shift_x)[None, :]).ravel()
+    def pick(self, plane: Samples, shift_x: int = 0, shift_y: int = 0, field_step: int = 1) -> Samples:
+        """The samples at all taps of a plane [H, W, ...] that is subsampled by the shifts: [2 * rows, 2 * columns, ...].
 
-    def interpolate(self, taps: Samples) -> Floats:
-        """Values at the taps, in any shape of [2 * rows, 2 * columns] -> [rows, columns]."""
-        block = taps.reshape(len(self.rows.low), 2, len(self.columns.low), 2)
-        down = self.rows.weight[:, None, None]
-        top = block[:, 0].astype(np.float32)
-        lines: Floats = top + (block[:, 1] - top) * down
-        left = lines[..., 0]
-        interpolated: Floats = left + (lines[..., 1] - left) * self.columns.weight
-        return interpolated
+        Whole rows first: what lies side by side in memory is fetched ahead, and the list of places stays short.
+        """
+        lines = plane.take((self.rows.taps >> shift_y) * field_step, axis=0)
+        return lines.take(self.columns.taps >> shift_x, axis=1)
 
-    def upright(self, channels: tuple[Floats, Floats, Floats]) -> Pixels:
-        """Three float channels as stored -> [height, width, 3] uint8 as shown."""
-        stacked = np.stack(channels, axis=-1)
-        np.clip(np.rint(stacked, out=stacked), 0, 255, out=stacked)
-        return np.ascontiguousarray(np.rot90(stacked.astype(np.uint8), self.quarter_turns))
+    def interpolate(self, samples: Samples, channel: int) -> None:
+        """What `pick` gave, of one colour, into one of the `channels`."""
+        rows, columns = self._down.shape
+        np.copyto(self._corners, samples.reshape(2, rows, 2, columns).transpose(0, 2, 1, 3))
+        (top, bottom), sides, result = self._corners, self._sides, self.channels[channel]
+        _mix(top, bottom, self._down, into=sides)
+        _mix(sides[0], sides[1], self._right, into=result)
+
+    def to_rgb(self, matrix: Floats, offset: Floats) -> Floats:
+        """The `channels`, as Y, U, V, in R, G, B; they are of no use afterwards."""
+        (luma, u, v), (red, green, blue) = self.channels, self._rgb
+        luma *= matrix[0, 0]
+        np.multiply(v, matrix[0, 2], out=red)
+        np.multiply(u, matrix[1, 1], out=green)
+        np.multiply(u, matrix[2, 1], out=blue)
+        self._rgb += luma
+        v *= matrix[1, 2]
+        green += v
+        self._rgb += offset[:, None, None]
+        return self._rgb
+
+    def upright(self, channels: Floats) -> Pixels:
+        """R, G, B as stored -> [height, width, 3] uint8 as shown."""
+        np.clip(np.rint(channels, out=channels), 0, 255, out=channels)
+        pixels: Pixels = np.empty((*channels.shape[1:], 3), np.uint8)
+        for number, channel in enumerate(channels):
+            pixels[..., number] = channel
+        return np.ascontiguousarray(np.rot90(pixels, self.quarter_turns))
+
+
+def _mix(left: Floats, right: Floats, weight: Floats, *, into: Floats) -> None:
+    """left + (right - left) * weight."""
+    np.subtract(right, left, out=into)
+    np.multiply(into, weight, out=into)
+    np.add(into, left, out=into)
 
 
 @lru_cache(maxsize=8)
@@ -150,7 +185,6 @@ class Sampler:
         self.geometry = geometry
         self.aspect = aspect
         self._taps: dict[tuple[int, int, int, int], _Taps] = {}
-        self._flat: dict[tuple[int, int, int, int, int, int, int], Indices] = {}
 
     def from_frame(self, frame: av.VideoFrame) -> Pixels:
         """A decoded frame -> [height, width, 3] uint8 RGB of the crop, upright."""
@@ -167,30 +201,24 @@ class Sampler:
         """
         height, width = picture.shape[0] // field_step, picture.shape[1]
         taps = self._taps_for(height, width, quarter_turns, lines=field_step)
-        flat = self._flat_for(taps, height, width, quarter_turns, stride=width, shift_x=0, shift_y=0, field_step=field_step)
-        values = picture.reshape(-1, 3).take(flat, axis=0)
-        channels = tuple(taps.interpolate(values[:, k]) for k in range(3))
-        return taps.upright((channels[0], channels[1], channels[2]))
+        values = taps.pick(picture, field_step=field_step)
+        for number in range(3):
+            taps.interpolate(values[..., number], number)
+        return taps.upright(taps.channels)
 
     def _from_planes(self, frame: av.VideoFrame, shift_x: int, shift_y: int, bits: int) -> Pixels:
         turns = quarter_turns(frame)
         step = self._field_step(frame)
         height, width = frame.height // step, frame.width
         taps = self._taps_for(height, width, turns, lines=step)
-        channels = []
         for number, plane in enumerate(frame.planes[:3]):
             shifts = (0, 0) if number == 0 else (shift_x, shift_y)
             stored = memoryview(plane)
             samples: Samples = np.frombuffer(stored, np.uint8) if bits == 8 else np.frombuffer(stored, np.uint16)
-            flat = self._flat_for(taps, height, width, turns, plane.line_size // samples.itemsize, *shifts, field_step=step)
-            channels.append(taps.interpolate(samples.take(flat)))
+            rows = samples.reshape(-1, plane.line_size // samples.itemsize)
+            taps.interpolate(taps.pick(rows, *shifts, field_step=step), number)
         full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-        m, offset = _yuv_to_rgb(int(frame.colorspace), full_range, bits)
-        luma = channels[0] * m[0, 0]
-        red = luma + channels[2] * m[0, 2] + offset[0]
-        green = luma + channels[1] * m[1, 1] + channels[2] * m[1, 2] + offset[1]
-        blue = luma + channels[1] * m[2, 1] + offset[2]
-        return taps.upright((red, green, blue))
+        return taps.upright(taps.to_rgb(*_yuv_to_rgb(int(frame.colorspace), full_range, bits)))
 
     def _field_step(self, frame: av.VideoFrame) -> int:
         """2 for an interlaced frame, of which one field is shown: its lines belong to one moment, the other's to the next."""
@@ -201,14 +229,6 @@ class Sampler:
         if key not in self._taps:
             self._taps[key] = _Taps(height, width, turns, self.aspect / lines, self.geometry)
         return self._taps[key]
-
-    def _flat_for(
-        self, taps: _Taps, height: int, width: int, turns: int, stride: int, shift_x: int, shift_y: int, field_step: int = 1
-    ) -> Indices:
-        key = (height, width, turns, stride, shift_x, shift_y, field_step)
-        if key not in self._flat:
-            self._flat[key] = taps.flat(stride, shift_x, shift_y, field_step)
-        return self._flat[key]
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:
