@@ -10,6 +10,7 @@ A process that has loaded decord, too, may crash: each brings an FFmpeg of its o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -36,14 +37,16 @@ _FORMATS = ("yuv420p", "yuvj420p")
 _COLOUR_SPACES = (1, 2, 5, 6)
 """BT.709, unspecified, and both names of BT.601, by FFmpeg's AVColorSpace."""
 _HDR_TRANSFERS = (16, 18)
-_BATCH_BYTES = 128 << 20
+_BATCH_BYTES = 32 << 20
 _BATCH_FRAMES = 64
-"""So many whole pictures lie on the GPU at once, at most."""
+"""So many whole pictures of one file lie on the GPU at once, at most; five times as many bytes while they are made small."""
 
 
 @cache
 def why_unusable(device: str) -> str | None:
     """Why nothing can be decoded on `device` in this process; None if it can. Prepares the device, so that it is ready."""
+    if device == "cuda" and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return "this process may not see a GPU"  # to find that out, torch need not be loaded
     try:
         import torch
         import torchcodec.decoders  # noqa: F401  loads its libraries, which need FFmpeg's

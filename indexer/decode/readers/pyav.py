@@ -50,7 +50,7 @@ class PyavReader:
         self._high_dynamic_range = False
         self.quarter_turns = 0
         self.decode_errors = 0
-        self.frames_decoded = 0
+        self.frames_decoded = 0  # what seeking saves; nobody asks but tests
 
     @property
     def end_seconds(self) -> float | None:
