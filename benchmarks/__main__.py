@@ -15,6 +15,7 @@ BENCHMARKS = (
     "preprocessing",
     "sparse",
     "models",
+    "batches",
     "gpu",
     "side_by_side",
     "whole_run",

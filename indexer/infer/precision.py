@@ -16,7 +16,7 @@ from indexer.infer.modes import Format, Mode
 MIN_AGREEMENT = 0.999
 """Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
 CPU_BATCH_CLIPS = 4
-"""On a CPU larger batches gain nothing measurable, and cost memory and a longer tail."""
+"""On a CPU larger batches gain a fifth at most, and cost memory and a longer tail."""
 GPU_BATCH_CLIPS = 8
 """The first size that is tried."""
 GPU_BATCH_BYTES = 96 << 20
