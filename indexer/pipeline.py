@@ -22,7 +22,7 @@ from indexer.catalog.connect import open_catalog
 from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.config import Job
-from indexer.errors import SourceFault, StopRun
+from indexer.errors import SourceFault
 from indexer.execute.base import Executor, WorkMeter
 from indexer.figures import GOOD, figures
 from indexer.plan.diff import Plan, check_missing, diff
@@ -186,7 +186,7 @@ class _Work:
                     self._publish("running")
             self._reporter.note(executor.describe())
             self._read_meter(executor.meter)
-        except StopRun:
+        except Exception:
             self._commit()  # what was finished before stays done
             raise
         self._commit()

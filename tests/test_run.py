@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from indexer import pipeline
+from indexer.config import load_job
 from indexer.errors import SourceError, WeightsError
+from indexer.execute import make_executor
 from indexer.records import Failure, IndexedVideo
-from tests.archives import Archive
+from indexer.report import Tally
+from tests.archives import Archive, Heard
 from tests.videos import index_first, write_sound
 
 
@@ -311,6 +315,24 @@ def test_a_run_killed_at_any_point_goes_on_to_the_same_index(archive: Archive, t
     assert len(live) == (3 if point == "after_commit" else 0)  # all of the part, or none of it
     assert archive.run().ended == "complete"
     assert archive.dump() == undisturbed
+
+
+class Breaks(Heard):
+    """A reporter with a bug that shows when the first video is finished."""
+
+    def progress(self, tally: Tally) -> None:
+        if tally.finished:
+            raise ZeroDivisionError
+
+
+def test_a_bug_in_the_middle_of_a_run_loses_nothing_that_was_finished(archive: Archive) -> None:
+    job = load_job(archive.write_job())
+    with pytest.raises(ZeroDivisionError):
+        pipeline.run(job, lambda: make_executor(job, local=True), Breaks(), pipeline.Options(), stopped=lambda: False)
+    assert len(rows(archive)) == 1
+    assert archive.run().videos == {
+        "found": 3, "indexed": 2, "unchanged": 1, "failed": 0, "skipped": 0, "gone": 0, "left": 0,
+    }  # fmt: skip
 
 
 def test_ctrl_c_saves_what_is_finished_and_the_next_run_goes_on(archive: Archive) -> None:
