@@ -146,6 +146,42 @@ def model_dies_once() -> None:
     )
 
 
+def model_breaks() -> None:
+    """In its third batch, and in all that this process gets after it."""
+    broken: list[int] = []
+
+    def judge(number: int, clips: Any) -> None:
+        if broken or (number == 3 and not once("broke")):
+            broken.append(number)
+            raise RuntimeError("an illegal memory access was encountered")
+
+    _before_each_batch(judge)
+
+
+def only_one_model_fits() -> None:
+    import torch
+
+    from indexer.infer import classifier
+
+    real = classifier.Classifier.__init__
+
+    def init(*arguments: Any, **options: Any) -> None:
+        if once("fits"):
+            raise torch.OutOfMemoryError("no room for another model")
+        real(*arguments, **options)
+
+    classifier.Classifier.__init__ = init  # type: ignore[method-assign]
+
+
+def model_cannot_be_built() -> None:
+    from indexer.infer import network
+
+    def build_network(*_: Any) -> Any:
+        raise RuntimeError("no kernel image is available")
+
+    network.build_network = build_network
+
+
 def model_cannot_take_some() -> None:
     """It dies of black clips and gives NaN for white ones."""
     import torch
@@ -366,6 +402,9 @@ STANDINS = {
     ],
     "writing_has_a_bug": [(writing_has_a_bug, "indexer.write.parquet")],
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
+    "model_breaks": [(model_breaks, "indexer.infer.network")],
+    "only_one_model_fits": [(only_one_model_fits, "indexer.infer.classifier")],
+    "model_cannot_be_built": [(model_cannot_be_built, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],
     "models_come_and_go": [

@@ -58,11 +58,19 @@ def test_decoders_that_misbehave_cost_their_videos_only(archive: Customised) -> 
     assert indexed(archive) == expected
 
 
-def test_a_model_that_dies_is_replaced_and_its_batch_done_again(archive: Customised) -> None:
+@pytest.mark.parametrize(("standin", "memory"), [("model_dies_once", "died"), ("model_breaks", "broke")])
+def test_a_model_that_fails_is_replaced_and_its_batches_done_again(archive: Customised, standin: str, memory: str) -> None:
     expected = undisturbed(archive)
-    ended = archive.run_with("model_dies_once", output={"uri": "index"})
+    ended = archive.run_with(standin, output={"uri": "index"})
     assert ended.returncode == 3, ended.stderr
-    assert archive.remembers("model_dies_once", "died")
+    assert archive.remembers(standin, memory)
+    assert archive.dump() == expected
+
+
+def test_a_second_model_that_finds_no_room_leaves_the_first_at_work(archive: Customised) -> None:
+    expected = undisturbed(archive)
+    ended = archive.run_with("only_one_model_fits", output={"uri": "index"}, ray={"actors": [2, 2]})
+    assert ended.returncode == 3, ended.stderr
     assert archive.dump() == expected
 
 
@@ -76,10 +84,13 @@ def test_a_video_that_kills_the_model_or_makes_it_answer_nan_is_found_out(archiv
     assert indexed(archive) == expected
 
 
-def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customised) -> None:
-    ended = archive.run_with("model_never_starts")
+@pytest.mark.parametrize(
+    ("standin", "cause"), [("model_never_starts", ""), ("model_cannot_be_built", "RuntimeError: no kernel image is available")]
+)
+def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customised, standin: str, cause: str) -> None:
+    ended = archive.run_with(standin)
     assert (ended.returncode, last_event(ended)["outcome"]) == (1, "failed")
-    assert "the model's process died 3 times in a row before it was ready" in last_event(ended)["message"]
+    assert f"the model's process failed 3 times in a row before it was ready: {cause}" in last_event(ended)["message"]
     assert "Traceback" not in ended.stderr
     assert archive.dump() == []
 

@@ -31,12 +31,21 @@ class Cluster(Protocol):
     """How many decode tasks may run at once."""
     store_bytes: int
     """Memory for clips on their way to the model."""
-    batch_clips: int | None
-    """Clips in one batch; None until the first model is ready."""
-    actors: list[int]
-    """Models that are ready."""
-    preparing: list[Any]
-    """References to models that are not; give them to `prepared` when they come."""
+
+    @property
+    def batch_clips(self) -> int | None:
+        """Clips in one batch; None until the first model is ready."""
+        ...
+
+    @property
+    def actors(self) -> list[int]:
+        """Models that are ready."""
+        ...
+
+    @property
+    def preparing(self) -> list[Any]:
+        """References to models that are not; give them to `prepared` when they come."""
+        ...
 
     def decode(self, unit: Unit, settings: DecodeSettings) -> Any:
         """Start `workers.decode_stream`; the stream gives references, two for each item: pixels or None, then the item."""
