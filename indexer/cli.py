@@ -48,7 +48,7 @@ def run(
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
     limit: Annotated[Optional[int], typer.Option(min=1, metavar="N", help="Index at most N videos now.")] = None,  # noqa: UP045
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try videos again that failed before.")] = False,
-    deadline: Annotated[Optional[str], typer.Option(metavar="T", help="Begin no video after T (06:00).")] = None,  # noqa: UP045
+    deadline: Annotated[Optional[str], typer.Option(metavar="T", help="Begin nothing new after T (06:00).")] = None,  # noqa: UP045
     as_json: Json = False,
 ) -> None:
     """Index what is new or changed. The same command goes on after a stop, and is what to run every night."""

@@ -33,7 +33,7 @@ def embeddings_of(file: str, job: Job, *, note: Callable[[str], None]) -> NDArra
     executor = make_executor(job, local=True)
     try:
         executor.start(lambda workers: [Unit((listed,))])
-        outcomes = executor.process(_KeepsNothing(), stopped=lambda: False)
+        outcomes = executor.process(_KeepsNothing(), stopped=lambda: False, late=lambda: False)
         (outcome,) = (outcome for outcome in outcomes if outcome is not None)
     finally:
         executor.close()

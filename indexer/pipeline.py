@@ -8,7 +8,7 @@ What a killed run loses is what was not committed yet: at most COMMIT_SECONDS of
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,7 +29,7 @@ from indexer.plan.diff import Plan, check_missing, diff
 from indexer.plan.listing import list_source
 from indexer.plan.units import plan_units
 from indexer.recipe import make_recipe
-from indexer.records import Failure, IndexedVideo, Outcome, Recipe, Unit, Video
+from indexer.records import Failure, IndexedVideo, Outcome, Recipe, Video
 from indexer.report import Reporter, Tally
 from indexer.storage import open_storage
 from indexer.storage.source import check_reachable
@@ -55,7 +55,10 @@ class Options:
     """Work on at most this many videos."""
     retry_failed: bool = False
     deadline: float | None = None
-    """Unix time in seconds after which no new video is begun."""
+    """Unix time in seconds after which no video, and no range of a long one, is begun."""
+
+    def late(self) -> bool:
+        return self.deadline is not None and time.time() >= self.deadline
 
 
 def make_plan(job: Job, engine: Engine | None, recipe: Recipe, *, retry_failed: bool, warn: Callable[[str], None]) -> Plan:
@@ -98,7 +101,7 @@ def run(
             reporter.note(f"loading {job.model.name} ...")
             executor = make_executor()
             at_the_end.callback(executor.close)
-            labels = executor.start(lambda workers: _until(options.deadline, plan_units(work, workers=workers)))
+            labels = executor.start(lambda workers: plan_units(work, workers=workers))
         if labels is None:
             reporter.started(tally)  # nothing was ever indexed, and nothing is to be: the catalog has nothing to say
             outcome = _outcome(tally)
@@ -106,7 +109,7 @@ def run(
             run_ref = start_run(engine, lease=lease, recipe=recipe, labels=labels)
             tally.run_id = run_ref.run_id
             reporter.started(tally)
-            outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, stopped)
+            outcome = _Work(job, engine, run_ref, recipe, executor, reporter, tally).do(plan, work, stopped, options.late)
         reporter.finished(tally, outcome)
         return outcome
 
@@ -140,13 +143,13 @@ class _Work:
         self._last_success = lookup.last_success(engine, job.name)
         self._next_figures = 0.0
 
-    def do(self, plan: Plan, work: Sequence[Video], stopped: Callable[[], bool]) -> str:
+    def do(self, plan: Plan, work: Sequence[Video], stopped: Callable[[], bool], late: Callable[[], bool]) -> str:
         outcome = "failed"
         try:
             self._note_listing(plan)
             self._claim(work)
             if work and self._executor is not None:
-                self._process(self._executor, stopped)
+                self._process(self._executor, stopped, late)
             outcome = _outcome(self._tally)
             return outcome
         finally:
@@ -173,9 +176,9 @@ class _Work:
             for videos in _chunks(work, CLAIM_VIDEOS):
                 claim(self._engine, self._run, self._job.source.uri, videos)
 
-    def _process(self, executor: Executor, stopped: Callable[[], bool]) -> None:
+    def _process(self, executor: Executor, stopped: Callable[[], bool], late: Callable[[], bool]) -> None:
         try:
-            for outcome in executor.process(self._staging, stopped=stopped):
+            for outcome in executor.process(self._staging, stopped=stopped, late=late):
                 if outcome is not None:
                     self._take(outcome)
                 if self._finished and (self._rows >= COMMIT_ROWS or time.monotonic() - self._oldest >= COMMIT_SECONDS):
@@ -281,14 +284,6 @@ def _stored_labels(engine: Engine, recipe: Recipe) -> list[str] | None:
     """The labels of a recipe that was used before, in the model's order; None for a new one."""
     recipe_id = lookup.find_recipe(engine, recipe.digest)
     return None if recipe_id is None else [name for _, name in sorted(lookup.label_names(engine, recipe_id).items())]
-
-
-def _until(deadline: float | None, units: Iterable[Unit]) -> Iterator[Unit]:
-    """Units as long as there is time."""
-    for unit in units:
-        if deadline is not None and time.time() >= deadline:
-            return
-        yield unit
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

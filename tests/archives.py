@@ -65,6 +65,14 @@ class Heard:
         return counts
 
 
+class Late(pipeline.Options):
+    """A deadline that passes when a test wants it."""
+
+    def __init__(self, late: Callable[[], bool]) -> None:
+        super().__init__()
+        object.__setattr__(self, "late", late)
+
+
 class Archive:
     """A folder of videos and a job for it: r3d_18 on two frames a clip, random but seeded weights, which is quick."""
 
@@ -100,6 +108,7 @@ class Archive:
         retry_failed: bool = False,
         range_seconds: float | None = None,
         stopped: Callable[[], bool] = lambda: False,
+        late: Callable[[], bool] | None = None,
         **sections: Any,
     ) -> Heard:
         """`range_seconds`: how a long video is cut, in this process only."""
@@ -112,6 +121,8 @@ class Archive:
                 make_executor(job, local=local) if range_seconds is None else LocalExecutor(job, range_seconds=range_seconds)
             )
 
+        if late is not None:
+            options = Late(late)
         pipeline.run(job, executor, heard, options, stopped=stopped)
         return heard
 

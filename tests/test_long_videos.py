@@ -79,6 +79,15 @@ def test_a_killed_run_leaves_only_the_unfinished_ranges_to_the_next(archive: Arc
     assert (stored(archive, "index2"), archive.dump()) == (rows, dump)
 
 
+def test_after_the_deadline_no_range_is_begun_and_those_that_are_done_stay(archive: Archive) -> None:
+    late = archive.run(range_seconds=20, late=when_staged(12, archive))
+    assert (late.ended, late.videos["left"]) == ("stopped", 1)
+    assert len(staged(archive)) == 12
+    again = archive.run(range_seconds=20)
+    assert again.tally is not None
+    assert (again.ended, again.tally.decoded_seconds) == ("complete", 60)
+
+
 def test_what_is_staged_of_other_settings_or_damaged_is_not_used(archive: Archive) -> None:
     archive.run(range_seconds=60, stopped=when_staged(2, archive))
     staged(archive)[0].write_bytes(b"damaged")
@@ -122,10 +131,11 @@ def bounds(seconds: float, segment: float) -> list[tuple[float, float]]:
 def test_ranges_are_cut_where_a_key_frame_is_near() -> None:
     segments = bounds(100, 10)
     every_five = [float(t) for t in range(0, 100, 5)]
-    assert split_ranges(segments, every_five, 30) == ((0, 3), (3, 6), (6, 10))
+    assert split_ranges(segments, every_five, 34) == ((0, 3), (3, 5), (5, 7), (7, 10))
     assert split_ranges(segments, every_five, 50) == ((0, 5), (5, 10))
-    assert split_ranges(segments, every_five, 80) == ()
-    assert split_ranges(segments, [0.0, 55.0], 20) == ((0, 2), (2, 6), (6, 8), (8, 10))
+    assert split_ranges(segments, every_five, 80) == ((0, 5), (5, 10))
+    assert split_ranges(segments, every_five, 100) == ()
+    assert split_ranges(segments, [0.0, 55.0], 20) == ((0, 2), (2, 3), (3, 6), (6, 8), (8, 10))
     assert split_ranges(segments, [], 30) == ()
 
 
@@ -146,5 +156,7 @@ def test_ranges_tile_all_segments_and_start_near_a_key_frame(
     for first, _ in ranges[1:]:
         start = segments[first][0]
         assert any(0 <= start - key <= MAX_RUN_UP_SECONDS for key in keys)
-    for first, stop in ranges[:-1]:
-        assert segments[stop][0] - segments[first][0] >= range_seconds
+    for first, stop in ranges:
+        if segments[stop - 1][1] - segments[first][0] > range_seconds:  # there was no place to cut
+            inside = [low for low, _ in segments[first + 1 : stop] if low - segments[first][0] <= range_seconds]
+            assert not any(0 <= low - key <= MAX_RUN_UP_SECONDS for low in inside for key in keys)

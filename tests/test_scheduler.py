@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -143,12 +143,19 @@ def job(tmp_path: Path) -> Job:
     return load_job(Archive(tmp_path).write_job(decode={"timeout": "10s"}))
 
 
-def run(job: Job, cluster: Scripted, units: Iterable[Unit], *, give_up_seconds: float = 2000) -> Iterator[Outcome | None]:
+def run(
+    job: Job,
+    cluster: Scripted,
+    units: Iterable[Unit],
+    *,
+    give_up_seconds: float = 2000,
+    late: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome | None]:
     scheduler = Scheduler(
         job, cluster, WorkMeter(), SimpleNamespace(labels=("a", "b")), decode_settings(job, GEOMETRY), units, Forgetful(),
         clock=lambda: cluster.now,
     )  # type: ignore[arg-type]  # fmt: skip
-    return scheduler.run(lambda: cluster.now > give_up_seconds)
+    return scheduler.run(lambda: cluster.now > give_up_seconds, late)
 
 
 def codes(outcomes: Iterable[Outcome | None]) -> dict[str, str]:

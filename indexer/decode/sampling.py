@@ -14,6 +14,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import ceil
 
 from indexer.records import ClipSpan, SegmentRange
 
@@ -84,17 +85,23 @@ def split_ranges(
 ) -> tuple[SegmentRange, ...]:
     """Cut a long video into ranges of its segments that can be decoded independently; none if it is better done whole.
 
-    Each is at least `range_seconds` long, the last one at least half of that, and longer where no key frame is near. No
-    segment is cut: rows are the same however a video is split. `key_times` ascend.
+    Each is at most `range_seconds` long, and all about equally, where key frames and segments allow it; longer where no key
+    frame is near. No segment is cut: rows are the same however a video is split. `key_times` ascend.
     """
+    end = bounds[-1][1] if bounds else 0.0
+    places = [number for number, (low, _) in enumerate(bounds) if number and _key_frame_is_near(low, key_times)]
     cuts = [0]
-    for number, (low, _) in enumerate(bounds):
-        if low - bounds[cuts[-1]][0] < range_seconds or bounds[-1][1] - low < range_seconds / 2:
-            continue
-        place = bisect_right(key_times, low)
-        if place and low - key_times[place - 1] <= MAX_RUN_UP_SECONDS:
-            cuts.append(number)
+    while places and end - (begun := bounds[cuts[-1]][0]) > range_seconds:
+        wanted = begun + (end - begun) / ceil((end - begun) / range_seconds)
+        near = [number for number in places if bounds[number][0] - begun <= range_seconds]
+        cuts.append(min(near, key=lambda number: abs(bounds[number][0] - wanted)) if near else places[0])
+        places = places[places.index(cuts[-1]) + 1 :]
     return tuple(pairwise([*cuts, len(bounds)])) if len(cuts) > 1 else ()
+
+
+def _key_frame_is_near(seconds: float, key_times: Sequence[float]) -> bool:
+    place = bisect_right(key_times, seconds)
+    return place > 0 and seconds - key_times[place - 1] <= MAX_RUN_UP_SECONDS
 
 
 def frame_times(span: ClipSpan, frames: int) -> list[float]:

@@ -42,11 +42,12 @@ class Executor(Protocol):
         """
         ...
 
-    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def process(self, staging: Staging, *, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
         """One outcome for every video of the plan, in any order, each as soon as it is known.
 
         None comes about every half second in between, so that the caller can show progress and commit. Once `stopped()` is
-        true, it ends soon: videos without an outcome by then are left for the next run.
+        true, it ends soon: videos without an outcome by then are left for the next run. Once `late()` is true, no video and
+        no range of a long one is begun, and it ends when those that were begun are done.
         """
         ...
 

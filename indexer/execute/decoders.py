@@ -90,6 +90,11 @@ class Decoders:
             stream = self._cluster.decode(unit, self._settings)
             self._tasks[stream] = _Task(stream, unit, attempts)
 
+    def begin_no_more(self) -> None:
+        """What is not begun is left for another run."""
+        self._first.clear()
+        self._units_left = False
+
     def redo(self, attempt: Attempt) -> None:
         """Decode once more what was lost on its way to the model."""
         self._batcher.drop(attempt)

@@ -37,10 +37,10 @@ class LocalExecutor:
         self._spec = self._model.load()
         return self._spec.labels
 
-    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def process(self, staging: Staging, *, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
         settings = decode_settings(self._job, self._spec.geometry, range_seconds=self._range_seconds)
         cluster = ThisProcess(self._model, self._job.ray.object_store)
-        yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, self._units, staging).run(stopped)
+        yield from Scheduler(self._job, cluster, self.meter, self._spec, settings, self._units, staging).run(stopped, late)
 
     def publish(self, figures: Iterable[Figure]) -> None:
         """Nobody watches this process from outside."""

@@ -43,12 +43,12 @@ class RayExecutor:
             remember_geometry(self._job.model, self._spec.geometry)
         return self._spec.labels
 
-    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def process(self, staging: Staging, *, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
         settings = decode_settings(self._job, self._spec.geometry)
         scheduler = Scheduler(self._job, self._cluster, self.meter, self._spec, settings, self._units, staging)
         try:
             with complaining_of_ray():
-                yield from scheduler.run(stopped)
+                yield from scheduler.run(stopped, late)
         finally:
             scheduler.cancel()
             self._cluster.forget_ahead()

@@ -69,10 +69,13 @@ class Scheduler:
         self._slots = decoders_at_once(cluster, settings.geometry)
         self._hands_bytes = self._slots * PACKS_AHEAD * settings.geometry.pack_clips * settings.geometry.clip_bytes
 
-    def run(self, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def run(self, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
+        """See `Executor.process`."""
         beat = looked = self._clock()
         watched = 0.0
         while not stopped():
+            if late():
+                self._decoders.begin_no_more()
             self._decoders.fill(self._slots)
             self._calls.fill(drained=self._decoders.drained)
             if self._decoders.drained and not self._calls.waiting and not self._batcher.clips:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DECODE_NICENESS = 5
 """Decoding steps back where both want one core: a waiting model is what keeps everything else waiting."""
 RANGE_SECONDS = 600.0
-"""A longer video is cut into ranges of about this length: all workers share it, and a killed run loses one range, not all."""
+"""A longer video is cut into ranges of at most this: all workers share it, and a killed run loses one range, not all."""
 
 _unlimited_bytes: int | None = None
 """What this process had before it opened its first video."""
