@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from indexer.config import Job, load_job
+from indexer.errors import DecoderCrash, ExecutionError
 from indexer.execute.base import WorkMeter
-from indexer.execute.cluster import Lost
-from indexer.execute.scheduler import Scheduler
-from indexer.execute.workers import Answer, PackHeader, Started, decode_settings
+from indexer.execute.cluster import Lost, MachineLost
+from indexer.execute.scheduler import Scheduler, most_batch_clips
+from indexer.execute.workers import Answer, PackHeader, Sign, decode_settings
 from indexer.records import (
     ClipGeometry,
     Failure,
@@ -34,6 +35,9 @@ from tests.archives import Archive
 GEOMETRY = ClipGeometry(frames=2, fps=15, resize=(128, 171), crop=(112, 112))
 PACK_CLIPS = GEOMETRY.pack_clips
 PACK_BYTES = PACK_CLIPS * GEOMETRY.clip_bytes
+
+STARTED = (0, Sign.STARTED)
+DIED = (1, DecoderCrash("the process that decoded it died"))
 
 
 def video(name: str) -> Video:
@@ -97,6 +101,8 @@ class Scripted:
     now: float = 0.0
     begun: list[tuple[str, ...]] = field(default_factory=list)
     cancelled: int = 0
+    models_lost: int = 0
+    """So many answers do not come, as the model dies."""
 
     def decode(self, unit: Unit, settings: object) -> Stream:
         self.begun.append(tuple(video.uri for video in unit.videos))
@@ -120,6 +126,9 @@ class Scripted:
         return ref
 
     def answer(self, ref: Call, actor: int) -> Answer | Lost:
+        if self.models_lost:
+            self.models_lost -= 1
+            return Lost("model", "it died")
         return Answer(np.full((ref.clips, 2), 0.5, np.float32), np.zeros((ref.clips, 2), np.float32), 0.0)
 
     def prepared(self, ref: Any) -> None: ...
@@ -166,9 +175,9 @@ def codes(outcomes: Iterable[Outcome | None]) -> dict[str, str]:
 
 def test_a_driver_that_was_busy_with_something_else_blames_no_video(job: Job) -> None:
     cluster = Scripted({
-        "a": [[(0, Started.STARTED), (1, nothing_in("a"))]],
-        "b": [[(0, Started.STARTED), (5, nothing_in("b"))]],  # it is there when the driver looks again
-        "c": [[(0, Started.STARTED), (108, nothing_in("c"))]],  # it stood still together with the driver
+        "a": [[STARTED, (1, nothing_in("a"))]],
+        "b": [[STARTED, (5, nothing_in("b"))]],  # it is there when the driver looks again
+        "c": [[STARTED, (108, nothing_in("c"))]],  # it stood still together with the driver
     })  # fmt: skip
     outcomes = []
     for outcome in run(job, cluster, [unit("a"), unit("b"), unit("c")]):
@@ -182,8 +191,8 @@ def test_a_decoder_that_hangs_is_stopped_also_while_the_model_is_what_everything
     packs = [(1.0, PackHeader(number * PACK_CLIPS, PACK_CLIPS)) for number in range(6)]
     cluster = Scripted(
         {
-            "hangs": [[(0, Started.STARTED), (inf, None)]],
-            "works": [[(0, Started.STARTED), *packs, (1, end_of("works", 6 * PACK_CLIPS))]],
+            "hangs": [[STARTED, (inf, None)]],
+            "works": [[STARTED, *packs, (1, end_of("works", 6 * PACK_CLIPS))]],
         },
         answer_seconds=100,
         store_bytes=10 * PACK_BYTES,
@@ -194,3 +203,59 @@ def test_a_decoder_that_hangs_is_stopped_also_while_the_model_is_what_everything
         if isinstance(outcome, Failure):
             assert 10 < cluster.now < 50
     assert codes(outcomes) == {"hangs": "E_TIMEOUT", "works": "IndexedVideo"}
+
+
+def test_a_process_that_dies_before_it_has_begun_is_charged_to_no_video(job: Job) -> None:
+    cluster = Scripted(
+        {"a": [[DIED], [DIED], [DIED], [STARTED, (1, nothing_in("a"))]], "b": [[STARTED, (1, nothing_in("b"))]]}
+    )
+    assert codes(run(job, cluster, [unit("a", "b")])) == {"a": "Skipped", "b": "Skipped"}
+    assert cluster.begun == [("a", "b"), ("b",), ("a",), ("a",), ("a",)]
+
+
+def test_workers_that_never_begin_end_the_run_with_the_cause(job: Job) -> None:
+    cluster = Scripted({name: [[DIED]] * 20 for name in "abcd"})
+    with pytest.raises(ExecutionError, match=r"no worker lives long enough to work: before it had begun, the process .* died"):
+        list(run(job, cluster, [unit(name) for name in "abcd"]))
+
+
+def test_a_large_machine_that_is_lost_counts_once(job: Job) -> None:
+    lost = (1, MachineLost("the machine that decoded it was lost"))
+    names = [f"v{number}" for number in range(30)]
+    cluster = Scripted({name: [[STARTED, lost], [STARTED, (1, nothing_in(name))]] for name in names}, decode_slots=30)
+    assert codes(run(job, cluster, [unit(name) for name in names])) == dict.fromkeys(names, "Skipped")
+
+
+def test_a_crash_is_charged_to_the_video_at_work_and_not_to_its_neighbours(job: Job) -> None:
+    cluster = Scripted({
+        "a": [[STARTED, DIED], [STARTED, DIED]],
+        "b": [[STARTED, DIED], [STARTED, (1, nothing_in("b"))]],
+    })  # fmt: skip
+    assert codes(run(job, cluster, [unit("a", "b")])) == {"a": "E_DECODER_CRASH", "b": "Skipped"}
+
+
+def test_a_crash_after_the_video_at_work_has_failed_is_charged_to_nobody(job: Job) -> None:
+    cluster = Scripted(
+        {
+            "a": [[STARTED, (1, PackHeader(0, PACK_CLIPS)), (20, DecoderCrash("it died"))]],
+            "b": [[STARTED, DIED], [STARTED, (1, nothing_in("b"))]],
+        },
+        models_lost=2,
+    )
+    job = job.model_copy(update={"decode": job.decode.model_copy(update={"timeout": 100.0})})
+    assert codes(run(job, cluster, [unit("a", "b")])) == {"a": "E_MODEL_CRASH", "b": "Skipped"}
+
+
+def test_a_video_that_takes_too_much_memory_is_tried_once_more_alone_in_another_process(job: Job) -> None:
+    too_much = [STARTED, (1, Sign.OUT_OF_MEMORY)]
+    cluster = Scripted({"a": [too_much, too_much], "b": [too_much, [STARTED, (1, nothing_in("b"))]]})
+    assert codes(run(job, cluster, [unit("a", "b")])) == {"a": "E_OUT_OF_MEMORY", "b": "Skipped"}
+    assert (cluster.begun, cluster.cancelled) == ([("a", "b"), ("b",), ("a",), ("b",)], 3)
+
+
+def test_a_batch_never_takes_more_than_its_share_of_the_store() -> None:
+    s3d = ClipGeometry(frames=128, fps=15, resize=(256, 256), crop=(224, 224))  # 19.3 MB a clip
+    assert most_batch_clips(Scripted({}, decode_slots=2, store_bytes=512_000_000), s3d) == 11
+    assert most_batch_clips(Scripted({}, decode_slots=16, store_bytes=512_000_000), s3d) == 5
+    assert most_batch_clips(Scripted({}, store_bytes=80_000_000), s3d) == 1
+    assert most_batch_clips(Scripted({}, decode_slots=16, store_bytes=2_000_000_000), GEOMETRY) > 32

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from indexer.decode.video import DecodeSettings, decode_video
-from indexer.errors import Changed, Corrupt, OutOfMemory, RangeLost, StopRun, VideoError, VideoSkip
+from indexer.errors import Changed, Corrupt, RangeLost, StopRun, VideoError, VideoSkip
 from indexer.records import ClipPack, Failure, Skipped, Split, Unit, Video, VideoEnd
 from indexer.storage.fetch import Opening, replacement, video_files
 
@@ -17,12 +17,13 @@ Decoded = ClipPack | LastWord
 def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
     """Yield the packs of each video and then its last word; without a VideoEnd, its packs are void.
 
-    Raises StopRun for what is no video's fault, such as expired credentials.
+    Raises StopRun for what is no video's fault, such as expired credentials, and MemoryError where a video took more than
+    there is: what it holds may stay with this process, which is not to be used again.
     """
     for video, opening in video_files(unit.videos):
         try:
             yield from _decode(video, opening, unit, settings)
-        except StopRun:
+        except (StopRun, MemoryError):
             raise
         except RangeLost:
             yield Split(video, ())
@@ -30,8 +31,6 @@ def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
             yield Failure(video, error.code, str(error))
         except VideoSkip as skip:
             yield Skipped(video, skip.reason)
-        except MemoryError:
-            yield Failure(video, OutOfMemory.code, "decoding it took more memory than there is")
         except Exception as error:  # noqa: BLE001  whatever else a broken file provokes costs this file only, and says so
             yield Failure(video, Corrupt.code, f"the decoder failed on it: {type(error).__name__}: {error}")
 

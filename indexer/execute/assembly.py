@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from indexer.errors import ModelNaN
@@ -24,11 +24,15 @@ Attempt = int
 
 @dataclass(slots=True)
 class _Parts:
-    video: Video
-    segments: SegmentRange | None
+    unit: Unit
+    """What repeats this try: the one video, or range."""
     clips_predicted: int = 0
     predictions: list[Prediction] = field(default_factory=list)
     end: VideoEnd | None = None
+
+    @property
+    def video(self) -> Video:
+        return self.unit.videos[0]
 
 
 class Assembly:
@@ -43,11 +47,14 @@ class Assembly:
         self._long: dict[str, LongVideo] = {}
         self._next_attempt = 0
 
-    def begin(self, video: Video, segments: SegmentRange | None = None) -> Attempt:
-        """A new try at `video`, or at a range of it."""
-        self._next_attempt += 1
-        self._open[self._next_attempt] = _Parts(video, segments)
-        return self._next_attempt
+    def begin(self, unit: Unit) -> list[Attempt]:
+        """A new try at each of its videos, or at the range of one."""
+        attempts = []
+        for video in unit.videos:
+            self._next_attempt += 1
+            self._open[self._next_attempt] = _Parts(replace(unit, videos=(video,)))
+            attempts.append(self._next_attempt)
+        return attempts
 
     def forget(self, attempt: Attempt) -> None:
         """The try was lost; whatever still arrives for it is ignored."""
@@ -62,8 +69,7 @@ class Assembly:
 
     def again(self, attempt: Attempt) -> Unit:
         """Forget a try that is open, and give the unit that repeats it."""
-        parts = self._open.pop(attempt)
-        return Unit((parts.video,), parts.segments, may_split=parts.segments is None)
+        return self._open.pop(attempt).unit
 
     def split(self, attempt: Attempt, word: Split) -> tuple[list[Unit], Outcome | None]:
         """The units of a long video that no run has finished yet; without any, its outcome."""
@@ -114,7 +120,7 @@ class Assembly:
         except ModelNaN as error:
             self.close(parts.video)
             return Failure(parts.video, error.code, str(error))
-        return indexed if parts.segments is None else self._add_range(parts.segments, indexed)
+        return indexed if parts.unit.segments is None else self._add_range(parts.unit.segments, indexed)
 
     def _add_range(self, segments: SegmentRange, indexed: IndexedVideo) -> Outcome | None:
         finished = IndexedRange(segments, indexed)

@@ -49,7 +49,7 @@ class Calls:
         batcher: Batcher[Any],
         meter: WorkMeter,
         *,
-        redo: Callable[[Attempt], None],
+        redo: Callable[[Attempt, str], Iterator[Outcome]],
     ) -> None:
         self._cluster = cluster
         self._assembly = assembly
@@ -103,7 +103,7 @@ class Calls:
             self._batcher.done(call.batch)
             for attempt in {part.attempt for part in call.batch}:
                 if self._assembly.is_open(attempt):
-                    self._redo(attempt)
+                    yield from self._redo(attempt, answer.reason)
         elif call.alone:
             yield from self._narrow(call.batch, answer)
         else:

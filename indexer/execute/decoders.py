@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexer.errors import DecoderCrash, DecodeTimeout, ExecutionError, VideoError
+from indexer.errors import DecoderCrash, DecodeTimeout, ExecutionError, OutOfMemory, VideoError
 from indexer.execute.assembly import Assembly, Attempt
 from indexer.execute.base import WorkMeter
 from indexer.execute.batching import Batcher
 from indexer.execute.cluster import Cluster, MachineLost
-from indexer.execute.workers import PackHeader, Started
+from indexer.execute.workers import PackHeader, Sign
 from indexer.records import Failure, Outcome, Split, Unit, VideoEnd
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ LOSSES_ALLOWED = 10
 class _Task:
     """One decode task at work."""
 
+    number: int
+    """Of tasks begun before it."""
     stream: Any
     unit: Unit
     attempts: deque[Attempt]
@@ -70,6 +72,8 @@ class Decoders:
         self._crashes: Counter[Unit] = Counter()
         self._losses: Counter[Unit] = Counter()
         self._losses_in_a_row = 0
+        self._begun = 0
+        self._begun_at_last_loss = 0
 
     @property
     def streams(self) -> list[Any]:
@@ -86,19 +90,20 @@ class Decoders:
     def fill(self, slots: int) -> None:
         """Start tasks until `slots` are at work."""
         while len(self._tasks) < slots and (unit := self._next_unit()) is not None:
-            attempts = deque(self._assembly.begin(video, unit.segments) for video in unit.videos)
+            attempts = deque(self._assembly.begin(unit))
             stream = self._cluster.decode(unit, self._settings)
-            self._tasks[stream] = _Task(stream, unit, attempts)
+            self._tasks[stream] = _Task(self._begun, stream, unit, attempts)
+            self._begun += 1
 
     def begin_no_more(self) -> None:
         """What is not begun is left for another run."""
         self._first.clear()
         self._units_left = False
 
-    def redo(self, attempt: Attempt) -> None:
+    def redo(self, attempt: Attempt, reason: str) -> Iterator[Outcome]:
         """Decode once more what was lost on its way to the model."""
         self._batcher.drop(attempt)
-        self._first.append(self._assembly.again(attempt))
+        yield from self._charge(self._assembly.again(attempt), MachineLost(f"its clips were lost: {reason}"))
 
     def advance(self, stream: Any, now: float) -> Iterator[Outcome]:
         """Take the next thing that a task has for us. `now`: seconds for which anybody has listened to decoders so far."""
@@ -152,7 +157,10 @@ class Decoders:
 
     def _take(self, task: _Task, pack: Any, item: Any, now: float) -> Iterator[Outcome]:
         self._losses_in_a_row = 0
-        if isinstance(item, Started):
+        if item is Sign.OUT_OF_MEMORY:
+            self._cluster.cancel(task.stream)  # what it leaked goes with its process
+            raise OutOfMemory("decoding it took more memory than one decoder may have")
+        if item is Sign.STARTED:
             task.last_sign = now
             return
         attempt = task.attempts[0]
@@ -192,17 +200,31 @@ class Decoders:
         del self._tasks[task.stream]
 
     def _lost(self, task: _Task, error: VideoError | MachineLost) -> Iterator[Outcome]:
-        """A task died. Its videos with a last word are safe; the first other one is the suspect, the rest innocent."""
+        """A task died. Its videos with a last word are safe; the one at work is the suspect, the rest are innocent."""
         del self._tasks[task.stream]
-        units = []
+        at_work = task.attempts[0] if task.attempts else None
         for attempt in task.attempts:
             self._batcher.drop(attempt)
-            if self._assembly.is_open(attempt):
-                units.append(self._assembly.again(attempt))
-        if not units:
-            return
-        suspect, *innocent = units
-        self._first.extend(innocent)
+        lost = {attempt: self._assembly.again(attempt) for attempt in task.attempts if self._assembly.is_open(attempt)}
+        suspect = None if at_work is None else lost.pop(at_work, None)
+        self._first.extend(lost.values())
+        if task.last_sign is None and not isinstance(error, MachineLost):
+            error = MachineLost(f"before it had begun, {error}")
+        if isinstance(error, MachineLost):
+            self._count_loss(task, error)
+        if suspect is not None:
+            yield from self._charge(suspect, error)
+
+    def _count_loss(self, task: _Task, error: MachineLost) -> None:
+        """All tasks of one machine are lost at once: only one that was begun after the last loss is another one."""
+        if task.number >= self._begun_at_last_loss:
+            self._begun_at_last_loss = self._begun
+            self._losses_in_a_row += 1
+        if self._losses_in_a_row >= LOSSES_ALLOWED:
+            raise ExecutionError(f"no worker lives long enough to work: {error}. Finished videos are safe; run it again")
+
+    def _charge(self, suspect: Unit, error: VideoError | MachineLost) -> Iterator[Outcome]:
+        """Try it again, unless that was in vain too often."""
         if self._given_up(suspect, error):
             video = suspect.videos[0]
             self._assembly.close(video)
@@ -212,9 +234,6 @@ class Decoders:
 
     def _given_up(self, suspect: Unit, error: VideoError | MachineLost) -> bool:
         if isinstance(error, MachineLost):
-            self._losses_in_a_row += 1
-            if self._losses_in_a_row >= LOSSES_ALLOWED:
-                raise ExecutionError(f"no worker lives long enough to work: {error}")
             self._losses[suspect] += 1
             return self._losses[suspect] >= LOSSES_ALLOWED
         self._crashes[suspect] += 1

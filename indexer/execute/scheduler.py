@@ -44,6 +44,16 @@ def decoders_at_once(cluster: Cluster, geometry: ClipGeometry) -> int:
     return max(1, min(cluster.decode_slots, int(HANDS_SHARE * STORE_SHARE * cluster.store_bytes) // hands_bytes))
 
 
+def hands_bytes(cluster: Cluster, geometry: ClipGeometry) -> int:
+    """Most bytes of packs that all decoders have made and nobody has taken yet."""
+    return decoders_at_once(cluster, geometry) * PACKS_AHEAD * geometry.pack_clips * geometry.clip_bytes
+
+
+def most_batch_clips(cluster: Cluster, geometry: ClipGeometry) -> int:
+    """As many as find room beside what decoders hold in their hands."""
+    return max(1, (int(STORE_SHARE * cluster.store_bytes) - hands_bytes(cluster, geometry)) // geometry.clip_bytes)
+
+
 class Scheduler:
     """The driver's loop over one `process`."""
 
@@ -67,7 +77,7 @@ class Scheduler:
         self._decoders = Decoders(cluster, settings, units, assembly, self._batcher, meter, timeout_seconds=job.decode.timeout)
         self._calls = Calls(cluster, assembly, self._batcher, meter, redo=self._decoders.redo)
         self._slots = decoders_at_once(cluster, settings.geometry)
-        self._hands_bytes = self._slots * PACKS_AHEAD * settings.geometry.pack_clips * settings.geometry.clip_bytes
+        self._hands_bytes = hands_bytes(cluster, settings.geometry)
 
     def run(self, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
         """See `Executor.process`."""

@@ -6,7 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,10 @@ DECODE_NICENESS = 5
 RANGE_SECONDS = 600.0
 """A longer video is cut into ranges of at most this: all workers share it, and a killed run loses one range, not all."""
 
+LEAVING_SECONDS = 0.02
+"""What a process says is lost if it dies at once; it takes some milliseconds to be out of it."""
+DYING_SECONDS = 5.0
+
 _unlimited_bytes: int | None = None
 """What this process had before it opened its first video."""
 
@@ -43,10 +47,13 @@ class PackHeader:
     clips: int
 
 
-class Started(Enum):
-    """The first sign of a decode task: until then it waits for a core or a process, and that is no video's fault."""
+class Sign(Enum):
+    """What a decode task says of itself."""
 
     STARTED = auto()
+    """Until then it waits for a core or a process, and that is no video's fault."""
+    OUT_OF_MEMORY = auto()
+    """The video at work took more than there is; this is the end of the task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Answer:
     seconds: float
 
 
-Announced = Started | PackHeader | LastWord
+Announced = Sign | PackHeader | LastWord
 
 
 def decode_process(
@@ -76,7 +83,15 @@ def decode_process(
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     _limit_memory(memory_bytes)
-    yield from decode_stream(unit, settings)
+    said: object = None
+    for said in decode_stream(unit, settings):
+        yield said
+        if said is Sign.STARTED:
+            time.sleep(LEAVING_SECONDS)
+    if said is Sign.OUT_OF_MEMORY:
+        # Whoever hears this kills the process: what the video still holds of it must not be missing to the next one.
+        time.sleep(DYING_SECONDS)
+        os._exit(1)
 
 
 def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.uint8] | Announced | None]:
@@ -85,14 +100,18 @@ def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.u
     Pixels come first: a header that was received proves that the pixels before it are whole.
     """
     yield None
-    yield Started.STARTED
-    for item in decode_unit(unit, settings):
-        if isinstance(item, ClipPack):
-            yield item.frames
-            yield PackHeader(item.first_clip, len(item.frames))
-        else:
-            yield None
-            yield item
+    yield Sign.STARTED
+    try:
+        for item in decode_unit(unit, settings):
+            if isinstance(item, ClipPack):
+                yield item.frames
+                yield PackHeader(item.first_clip, len(item.frames))
+            else:
+                yield None
+                yield item
+    except MemoryError:
+        yield None
+        yield Sign.OUT_OF_MEMORY
 
 
 def _limit_memory(memory_bytes: int) -> None:
@@ -153,11 +172,14 @@ class ModelWorker:
         self._network = build_network(self._spec, self._weights)
         return self._spec
 
-    def prepare(self, mode: Mode | None = None) -> Mode:
-        """Choose how to run, or take the `mode` that another worker of this run chose. Raises ConfigError."""
+    def prepare(self, mode: Mode | None = None, most_clips: int | None = None) -> Mode:
+        """Choose how to run, or take the `mode` that another worker of this run chose; in batches of `most_clips` at most, if
+        there is room for no more. Raises ConfigError."""
         from indexer.infer.classifier import Classifier
 
         self._classifier = Classifier(self._spec, self._network, precision=self._model.precision, mode=mode)
+        if most_clips is not None and most_clips < self._classifier.mode.batch_clips:
+            self._classifier.mode = replace(self._classifier.mode, batch_clips=most_clips)
         return self._classifier.mode
 
     def predict(self, slices: Sequence[tuple[int, int]], *packs: NDArray[np.uint8]) -> Answer:
