@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from ray.exceptions import OutOfDiskError
 
 from indexer.config import load_job
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, ExecutionError, OutputError
 from indexer.execute.assembly import Assembly
 from indexer.execute.batching import Batcher
-from indexer.execute.resources import gpus_per_actor, gpus_per_decoder
-from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Video, VideoEnd
+from indexer.execute.contact import Contact, check_versions
+from indexer.execute.ray import complaining_of_ray
+from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
+from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Unit, Video, VideoEnd
 from tests.archives import Archive, Customised, five_videos, last_event, still_running
 
 
@@ -106,34 +110,82 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
 def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -> None:
     job = load_job(archive.write_job(ray={"gpus_per_actor": 1}))
     with pytest.raises(ConfigError, match=r"ray\.gpus_per_actor: 1 GPUs for one model, but Ray sees 0; use fewer, auto or 0"):
-        gpus_per_actor(job, 0.0)
-    assert gpus_per_actor(job, 2.0) == (1.0, 1)
+        gpus_per_actor(job, [{"CPU": 4}])
+    assert gpus_per_actor(job, [{"GPU": 2}]) == (1.0, 1)
 
 
 def test_more_models_than_gpus_are_never_waited_for(archive: Archive) -> None:
     job = load_job(archive.write_job(ray={"gpus_per_actor": 0.5, "actors": [2, 8]}))
-    assert gpus_per_actor(job, 2.0) == (0.5, 4)
-    assert gpus_per_actor(load_job(archive.write_job(ray={"gpus_per_actor": 0.6, "actors": [2, 8]})), 2.0) == (0.6, 2)
+    assert gpus_per_actor(job, [{"GPU": 2}]) == (0.5, 4)
+    sixths = load_job(archive.write_job(ray={"gpus_per_actor": 0.6, "actors": [2, 8]}))
+    assert gpus_per_actor(sixths, [{"GPU": 2}]) == (0.6, 2)
     with pytest.raises(ConfigError, match=r"2 models with 0\.5 GPUs each, but Ray sees 0"):
-        gpus_per_actor(job, 0.0)
+        gpus_per_actor(job, [{"CPU": 4}])
+
+
+def test_a_model_does_not_spread_over_machines(archive: Archive) -> None:
+    job = load_job(archive.write_job(ray={"gpus_per_actor": 2}))
+    with pytest.raises(ConfigError, match=r"2 GPUs for one model, but Ray sees 2 on 2 machines, 1 on one at most; use fewer"):
+        gpus_per_actor(job, [{"GPU": 1}, {"GPU": 1}])
+    job = load_job(archive.write_job(ray={"gpus_per_actor": 0.4, "actors": [1, 100]}))
+    assert gpus_per_actor(job, [{"GPU": 2}, {"GPU": 1}]) == (0.4, 6)  # two to a GPU
+
+
+def test_what_a_head_that_does_not_decode_has_counts_for_nothing(archive: Archive) -> None:
+    job = load_job(archive.write_job())
+    head = {"memory": 1e9, "object_store_memory": 8e9}
+    large = {"CPU": 8.0, "memory": 40e9, "object_store_memory": 4e9}
+    small = {"CPU": 4.0, "memory": 8e9, "object_store_memory": 1e9}
+    assert decode_slots(job, [head, large, small]) == 12
+    assert store_bytes(job, [head, large, small]) == 3_000_000_000  # the small one has 250 MB for each CPU
+    assert decode_memory([head, large, small], 12) == 1_600_000_000  # a quarter of 80 % of the small one
+    assert decode_memory([head, large, small], 2) == 3_200_000_000
+    assert decode_slots(job, [head]) == 1
+
+
+def test_a_head_that_is_silent_is_given_up_before_ray_ends_this_process() -> None:
+    seconds = iter([0.0, 100.0, 100.0, 110.0, 110.0, 120.0, 120.0, 130.0, 130.0, 136.0])
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        contact = Contact(f"127.0.0.1:{door.getsockname()[1]}", clock=lambda: next(seconds))
+        contact.check()
+    for _ in range(3):
+        contact.check()
+    with pytest.raises(ExecutionError, match=r"Ray itself is gone: its head does not answer .*Finished videos are safe"):
+        contact.check()
+
+
+def test_machines_that_have_something_else_installed_are_named() -> None:
+    here = {"Python": "3.11.7", "torch": "2.15.0"}
+    check_versions(here, {"10.0.0.1": here})
+    with pytest.raises(ExecutionError, match=r"but: torch 2\.14\.0 on 10\.0\.0\.2, 2\.15\.0 here"):
+        check_versions(here, {"10.0.0.1": here, "10.0.0.2": here | {"torch": "2.14.0"}})
 
 
 def test_models_and_nvdec_share_the_gpus(archive: Archive) -> None:
     job = load_job(archive.write_job(decode={"backend": "nvdec"}, ray={"actors": [1, 8]}))
-    assert gpus_per_actor(job, 2.0) == (0.8, 2)
-    assert gpus_per_decoder(job, 2.0, 1.6, decoders=16) == 0.0249
-    assert gpus_per_decoder(job, 0.0, 0.0, decoders=16) == 0.0  # pyav reads everything
-    assert gpus_per_decoder(job, 4.0, 0.0, decoders=2) == 1.0  # the models are on CPUs
+    two = [{"GPU": 1.0}, {"GPU": 1.0}]
+    assert gpus_per_actor(job, two) == (0.8, 2)
+    assert gpus_per_decoder(job, two, 1.6, decoders=16) == 0.0249
+    assert gpus_per_decoder(job, [{"CPU": 2}], 0.0, decoders=16) == 0.0  # pyav reads everything
+    assert gpus_per_decoder(job, [{"GPU": 4}], 0.0, decoders=2) == 1.0  # the models are on CPUs
     with pytest.raises(ConfigError, match=r"decode\.backend: nvdec needs a GPU, and the models take all 2 that Ray sees"):
-        gpus_per_decoder(job, 2.0, 2.0, decoders=16)
+        gpus_per_decoder(job, two, 2.0, decoders=16)
     job = load_job(archive.write_job(decode={"backend": "pyav"}))
-    assert gpus_per_decoder(job, 2.0, 1.0, decoders=16) == 0.0
+    assert gpus_per_decoder(job, two, 1.0, decoders=16) == 0.0
 
 
 def test_a_cluster_that_is_not_there_is_said_at_once(archive: Archive) -> None:
     ended = archive.command("run", str(archive.write_job(ray={"address": "127.0.0.1:1"})), "--json")
     assert ended.returncode == 1
     assert last_event(ended)["message"] == "ray.address: nothing answers at 127.0.0.1:1: Connection refused"
+
+
+def test_a_full_disk_of_ray_is_said_plainly() -> None:
+    with (
+        pytest.raises(OutputError, match=r"the disk of Ray's temporary folder \(RAY_TMPDIR, else /tmp\) is full"),
+        complaining_of_ray(),
+    ):
+        raise OutOfDiskError
 
 
 def test_batches_are_exact_and_in_order() -> None:
@@ -174,9 +226,9 @@ class Forgetful:
 def test_what_a_lost_try_left_behind_never_mixes_with_the_next() -> None:
     video = Video("/v.mp4", "1-1", 1, 0.0)
     assembly = Assembly(["a", "b"], Forgetful(), top_k=1, min_score=0.0)
-    lost = assembly.begin(video)
+    (lost,) = assembly.begin(Unit((video,)))
     assembly.forget(lost)
-    again = assembly.begin(video)
+    (again,) = assembly.begin(Unit((video,)))
     one = (np.array([[1.0, 0.0]], np.float32), np.zeros((1, 2), np.float32))
     other = (np.array([[0.0, 1.0]], np.float32), np.zeros((1, 2), np.float32))
     assert assembly.predicted(lost, 0, *one) is None

@@ -29,7 +29,7 @@ class Machine:
         return self.started[-1]
 
     def pool(self, fewest: int, most: int) -> ModelPool:
-        pool = ModelPool(self.start, self.killed.append, fewest=fewest, most=most, clock=lambda: self.now)
+        pool = ModelPool(self.start, self.killed.append, lambda _: 4, fewest=fewest, most=most, clock=lambda: self.now)
         pool.add()
         return pool
 

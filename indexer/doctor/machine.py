@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from indexer.config import Job
 from indexer.doctor.findings import Finding, failed, ok, warning
 from indexer.doctor.ports import open_ports
-from indexer.execute.resources import check_reachable
+from indexer.execute.contact import check_reachable
 
 INSTALL = "Install the program again: pip install --upgrade . in its folder."
 LEAST_FREE_BYTES = 5 << 30

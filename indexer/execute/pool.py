@@ -23,12 +23,14 @@ START_SECONDS = 600.0
 
 
 class ModelPool:
-    """All models of one run. `start` begins a process of `workers.ModelWorker` and gives its handle, `kill` ends one."""
+    """All models of one run. `start` begins a process of `workers.ModelWorker` and gives its handle, `kill` ends one, and
+    `most_clips` says how many clips of a model fit into one batch."""
 
     def __init__(
         self,
         start: Callable[[], Any],
         kill: Callable[[Any], None],
+        most_clips: Callable[[ModelSpec], int],
         *,
         fewest: int,
         most: int,
@@ -36,6 +38,7 @@ class ModelPool:
     ) -> None:
         self._start = start
         self._kill = kill
+        self._most_clips = most_clips
         self._clock = clock
         self._fewest = fewest
         self._most = most
@@ -67,7 +70,7 @@ class ModelPool:
         if ref in self._loading:
             number = self._loading.pop(ref)
             self.spec = answer
-            self._measuring[self.handles[number].prepare.remote(self.mode)] = number
+            self._measuring[self.handles[number].prepare.remote(self.mode, self._most_clips(answer))] = number
             return
         self._failed_starts = 0
         self.at_work.append(self._measuring.pop(ref))

@@ -11,20 +11,23 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import exceptions
 from ray.util.metrics import Gauge
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from indexer.config import Job
-from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory
+from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory, OutputError
 from indexer.execute.calls import CALLS_PER_ACTOR
 from indexer.execute.cluster import Lost, MachineLost
+from indexer.execute.contact import Contact, authentication_hint, check_reachable, check_versions, versions
 from indexer.execute.gauges import Gauges
 from indexer.execute.pool import ModelPool
-from indexer.execute.resources import authentication_hint, check_reachable, decode_memory, gpus_per_actor, gpus_per_decoder
-from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD
+from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
+from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD, most_batch_clips
 from indexer.execute.workers import Answer, ModelWorker, decode_process
 from indexer.figures import Figure
 from indexer.infer.models import ModelSpec
@@ -33,6 +36,9 @@ from indexer.records import Unit
 
 if TYPE_CHECKING:
     from indexer.decode.video import DecodeSettings
+
+VERSIONS_SECONDS = 60.0
+"""For every machine of a cluster to start a process and say what is installed there."""
 
 _MACHINE_LOST = (
     exceptions.NodeDiedError,
@@ -51,22 +57,25 @@ class RayCluster:
         self.decode_slots = 0
         self.store_bytes = 0
         self._pool: ModelPool  # from `start` on
+        self._versions: dict[str, Any] = {}
+        self._models_begun = count()
         self._ahead: dict[tuple[Unit, DecodeSettings], Any] = {}
         self._gauges = Gauges(Gauge, job.name)
 
     def start(self, weights: Weights, labels: tuple[str, ...] | None) -> None:
         """Start or join Ray, and begin to load a model. Raises ConfigError or ExecutionError."""
         _connect(self._job)
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self.decode_slots = self._job.ray.decode_cpus or max(1, int(resources.get("CPU", 1)))
-        self.store_bytes = int(resources.get("object_store_memory", self._job.ray.object_store))
-        self._decode_memory = decode_memory(resources.get("memory", 0.0), self.decode_slots)
-        gpus = resources.get("GPU", 0.0)
-        self._gpus, most = gpus_per_actor(self._job, gpus)
-        self._decoder_gpus = gpus_per_decoder(self._job, gpus, self._gpus * most, self.decode_slots)
+        self._contact = Contact(ray.get_runtime_context().gcs_address)
+        nodes = [node["Resources"] for node in _nodes()]
+        self.decode_slots = decode_slots(self._job, nodes)
+        self.store_bytes = store_bytes(self._job, nodes)
+        self._decode_memory = decode_memory(nodes, self.decode_slots)
+        self._gpus, most = gpus_per_actor(self._job, nodes)
+        self._decoder_gpus = gpus_per_decoder(self._job, nodes, self._gpus * most, self.decode_slots)
         if self._job.ray.address is not None:
+            self._versions = _ask_versions()
             weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
-        arguments = (self._job.model, self._job.sampling, weights, labels)
+        self._model_arguments = (self._job.model, self._job.sampling, weights, labels)
         remote: Any = ray.remote  # its type hints lag behind its options
         self._decode = remote(
             num_cpus=1,
@@ -77,9 +86,13 @@ class RayCluster:
         )(decode_process)
         # On a GPU the clips of one call are copied there while those of the other are computed; the rest stays in order.
         threads = {"concurrency_groups": {"predict": CALLS_PER_ACTOR}} if self._gpus else {}
-        model = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, **threads)(ModelWorker)
+        self._model = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, **threads)(ModelWorker)
         self._pool = ModelPool(
-            lambda: model.remote(*arguments, gpu=self._gpus > 0), ray.kill, fewest=self._job.ray.actors[0], most=most
+            self._start_model,
+            ray.kill,
+            lambda spec: most_batch_clips(self, spec.geometry),
+            fewest=self._job.ray.actors[0],
+            most=most,
         )
         self._pool.add()
 
@@ -97,10 +110,11 @@ class RayCluster:
 
     def load(self) -> ModelSpec:
         """Wait until the first model has its weights. Raises WeightsError, ConfigError or ExecutionError."""
+        self._check_versions()
         while self._pool.spec is None:
             for ref in self.wait(self.preparing, HEARTBEAT_SECONDS):
                 self.prepared(ref)
-            if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+            if not _nodes():
                 raise ExecutionError("Ray itself is gone. Nothing was begun; run it again.")  # waiting would never end
         return self._pool.spec
 
@@ -143,6 +157,7 @@ class RayCluster:
         return (predict.options(concurrency_group="predict") if self._gpus else predict).remote(slices, *packs)
 
     def wait(self, refs: list[Any], timeout_seconds: float) -> list[Any]:
+        self._contact.check()
         self._pool.check()
         ready: list[Any] = ray.wait(refs, num_returns=1, timeout=timeout_seconds, fetch_local=False)[0] if refs else []
         return ready
@@ -159,7 +174,9 @@ class RayCluster:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, MemoryError):
                 raise OutOfMemory("decoding it took more memory than one decoder may have") from error
-            raise _own_error(error) from None
+            if isinstance(error.cause, IndexerError):
+                raise error.cause from None
+            raise DecoderCrash(f"the process that decoded it failed: {type(error.cause).__name__}: {error.cause}") from error
 
     def answer(self, ref: Any, actor: int) -> Answer | Lost:
         try:
@@ -170,7 +187,7 @@ class RayCluster:
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, (_MACHINE_LOST)):
                 return Lost("pixels", str(error.cause))
-            if isinstance(error.cause, IndexerError):
+            if isinstance(error.cause, (IndexerError, exceptions.OutOfDiskError)):
                 raise error.cause from None
             reason = f"{type(error.cause).__name__}: {error.cause}"
         except (exceptions.RayActorError, exceptions.OutOfMemoryError) as error:
@@ -190,6 +207,32 @@ class RayCluster:
         else:
             self._pool.prepared(ref, answer)
 
+    def _start_model(self) -> Any:
+        where: Any = "DEFAULT"
+        if not self._gpus:
+            # It asks for no CPU, as it shares those of decoders, so Ray would put it anywhere: also where there is none.
+            decoding = [node for node in _nodes() if node["Resources"].get("CPU")]
+            if decoding:
+                node = decoding[next(self._models_begun) % len(decoding)]
+                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+        return self._model.options(scheduling_strategy=where).remote(*self._model_arguments, gpu=self._gpus > 0)
+
+    def _check_versions(self) -> None:
+        """Raises ExecutionError if a machine of the cluster has something else installed than this one."""
+        asked, self._versions = self._versions, {}
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=VERSIONS_SECONDS) if asked else None
+        found = {}
+        for machine, ref in asked.items():
+            try:
+                found[machine] = ray.get(ref, timeout=0)
+            except exceptions.GetTimeoutError:
+                continue  # it is busy or gone; the work will show
+            except exceptions.RayTaskError as error:
+                raise ExecutionError(f"{machine} cannot run the indexer: {error.cause}. Is it installed there?") from error
+            except exceptions.RayError:
+                continue
+        check_versions(versions(), found)
+
     def grow(self) -> None:
         self._pool.grow()
 
@@ -199,9 +242,14 @@ class RayCluster:
 
 @contextmanager
 def complaining_of_ray() -> Iterator[None]:
-    """Raises ExecutionError where Ray's own processes are gone."""
+    """Raises ExecutionError where Ray's own processes are gone, OutputError where their disk is full."""
     try:
         yield
+    except exceptions.OutOfDiskError as error:
+        raise OutputError(
+            "the disk of Ray's temporary folder (RAY_TMPDIR, else /tmp) is full: what does not fit into the object store is"
+            " written there. Free space or raise ray.object_store. Finished videos are safe; run it again."
+        ) from error
     except exceptions.RaySystemError as error:
         raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
 
@@ -223,11 +271,24 @@ def _connect(job: Job) -> None:
             ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
-        raise ExecutionError(f"Ray could not be {where}: {error}.{authentication_hint(job)}") from error
+        hint = "" if "Version mismatch" in str(error) else authentication_hint(job)
+        raise ExecutionError(f"Ray could not be {where}: {error}.{hint}") from error
     finally:
         signal.signal(signal.SIGTERM, on_terminate)
 
 
-def _own_error(error: exceptions.RayTaskError) -> BaseException:
-    """What was raised in the other process, without Ray's wrapping if it is ours."""
-    return error.cause if isinstance(error.cause, IndexerError) else error
+def _nodes() -> list[dict[str, Any]]:
+    """The machines that are there."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _ask_versions() -> dict[str, Any]:
+    """The name of each machine -> a reference to what is installed there."""
+    remote: Any = ray.remote
+    ask = remote(num_cpus=0, max_retries=0)(versions)
+    return {
+        node["NodeManagerAddress"]: ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in _nodes()
+    }
