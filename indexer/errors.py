@@ -232,14 +232,15 @@ class ConfigError(StopRun):
 
 
 class QueryError(ConfigError):
-    """A query cannot be read."""
+    """A query cannot be read, or answered; `candidates` are labels that were perhaps meant."""
 
-    def __init__(self, query: str, position: int, problem: str) -> None:
+    def __init__(self, query: str, position: int, problem: str, candidates: tuple[str, ...] = ()) -> None:
         """`position` counts the characters before the one where the query stops making sense."""
         shown = "".join(c if c.isprintable() else "?" for c in query)
         super().__init__(f"{problem}\n  {shown}\n  {' ' * position}^")
         self.position = position
         self.problem = problem
+        self.candidates = candidates
 
 
 class SourceError(StopRun):
@@ -286,8 +287,6 @@ class WeightsError(StopRun):
 
 class ExecutionError(StopRun):
     """The workers cannot do their work."""
-
-    exit_code = 1
 
 
 def _leaves(root: type[VideoError]) -> list[type[VideoError]]:

@@ -27,7 +27,7 @@ from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.refusals import shown
 from indexer.config import Job, load_job
 from indexer.console import printable
-from indexer.errors import ConfigError, WeightsError
+from indexer.errors import ConfigError, QueryError, WeightsError
 from indexer.recipe import make_recipe
 from indexer.search import Moment, SearchResult, Sort, search
 from indexer.search.semantic import SentenceModel, sentence_model
@@ -89,7 +89,7 @@ class Index:
         """The first `limit` moments of an action, as `indexer search` finds them; `words` may be all of its query language.
 
         `min_score` is 0 to 1. `under` is a folder, or what paths begin with. `sort` is best, newest or video. Raises
-        ConfigError if the words mean no label, QueryError if they cannot be read.
+        QueryError, a ConfigError, if the words cannot be read, or mean no label: `candidates` are then those perhaps meant.
         """
         _check(min_score, limit)
         if sort not in get_args(Sort):
@@ -106,7 +106,7 @@ class Index:
             semantic=self._semantic,
         )
         if complaint := found.complaint:
-            raise ConfigError(complaint)
+            raise QueryError(words, max(0, words.find(found.unknown or "")), complaint, found.candidates)
         return Moments(self, found)
 
     def similar(

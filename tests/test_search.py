@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from indexer.catalog.commit import RunRef, claim, commit, mark_gone, start_run
 from indexer.catalog.connect import open_catalog
 from indexer.catalog.lease import acquire
-from indexer.errors import ConfigError, QueryError
+from indexer.errors import QueryError
 from indexer.records import Failure, IndexedVideo, MediaInfo, Outcome, Part, Recipe, Segment, Skipped, Video
 from indexer.search import Coverage, Moment, SearchResult, find, search
 from indexer.search.moments import Hit, merge, near, overlaps
@@ -370,8 +370,9 @@ def test_two_actions_near_each_other_are_one_moment_of_both(archive: Engine) -> 
 
 
 def test_an_action_is_not_near_itself(archive: Engine) -> None:
-    with pytest.raises(ConfigError, match="near: both actions mean yoga; ask for two that differ"):
+    with pytest.raises(QueryError, match="near: both actions mean yoga; ask for two that differ") as caught:
         search(archive, "yoga near:5s label:yoga", A.digest)
+    assert caught.value.position == 5
 
 
 def test_a_query_that_cannot_be_read_is_no_search(archive: Engine) -> None:
@@ -384,8 +385,11 @@ def test_the_results_of_one_model_only(engine: Engine) -> None:
     store(engine, B, indexed("a.mp4", {"yoga": 0.3}, segment_ms=4_000))
     assert moments(search(engine, "yoga model:r3d_18", B.digest)) == [("a.mp4", 0, 10, 0.9), ("b.mp4", 0, 10, 0.8)]
     assert moments(search(engine, "yoga model:mvit_v2_s", A.digest)) == [("a.mp4", 0, 4, 0.3)]
-    with pytest.raises(ConfigError, match="nothing is indexed with 'swin3d_b'; there are results of mvit_v2_s, r3d_18"):
+    with pytest.raises(
+        QueryError, match="nothing is indexed with 'swin3d_b'; there are results of mvit_v2_s, r3d_18"
+    ) as caught:
         search(engine, "yoga model:swin3d_b", A.digest)
+    assert caught.value.position == 5
 
 
 def test_orders(engine: Engine) -> None:

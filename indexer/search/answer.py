@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from indexer.catalog.connect import reading
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, QueryError
 from indexer.search.coverage import Coverage, coverage
 from indexer.search.find import Finder, Question
 from indexer.search.label_counts import label_counts
@@ -101,11 +101,15 @@ def search(
 
     A video that has no results under it (yet) shows those of the recipe that it was indexed with last. `min_score` is 0 to 1;
     like score: in the query, it also shapes the moments, as segments below it do not count. `under` is what the uri begins
-    with. `semantic` is asked about words that nothing else knows. Raises QueryError if the query cannot be read.
+    with. `semantic` is asked about words that nothing else knows. Raises QueryError if the query cannot be read, names a model
+    that there are no results of, or one action twice.
     """
     asked = parse(query)
     with reading(engine) as connection:
-        recipes = searched_recipes(connection, recipe_digest, asked.model)
+        try:
+            recipes = searched_recipes(connection, recipe_digest, asked.model)
+        except ConfigError as error:  # the model of the query
+            raise QueryError(query, asked.positions["model"], str(error)) from None
         covered = coverage(connection, recipes)
         names = sorted({name for recipe in recipes for name in recipe.label_ids})
         action = _meanings(asked.action, names, semantic)
@@ -123,7 +127,8 @@ def search(
             dur=asked.dur,
         )
         if asked.near and not question.near:
-            raise ConfigError(f"near: both actions mean {', '.join(question.action)}; ask for two that differ")
+            problem = f"near: both actions mean {', '.join(question.action)}; ask for two that differ"
+            raise QueryError(query, asked.positions["near"], problem)
         videos = VideoFilter(under=under, path=asked.path, after=asked.after, before=asked.before)
         finder = Finder(connection, recipes, videos, question, indexed=covered.indexed)
         found, total = finder.find(sort, limit)

@@ -49,7 +49,9 @@ def parse(text: str) -> Query:
     actions = [Action()]
     near_ms: int | None = None
     rest: dict[str, Any] = {}
+    positions: dict[str, int] = {}
     for token in _tokens(text):
+        positions[token.key] = token.position
         match token.key:
             case "":
                 actions[-1] = replace(actions[-1], words=(*actions[-1].words, token.value))
@@ -73,7 +75,7 @@ def parse(text: str) -> Query:
     if actions[-1] == Action():
         where = "" if near_ms is None else " after near:"
         raise QueryError(text, len(text), f'write an action{where}, in words (arm wrestling) or as label:"arm wrestling"')
-    return Query(actions[0], None if near_ms is None else Near(near_ms, actions[1]), **rest)
+    return Query(actions[0], None if near_ms is None else Near(near_ms, actions[1]), **rest, positions=positions)
 
 
 def _tokens(text: str) -> Iterator[_Token]:

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -82,6 +83,8 @@ class Query:
     dur: tuple[Limit, ...] = ()
     """Length of a moment in milliseconds."""
     model: str | None = None
+    positions: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Key -> the character of the text where its last term begins, for complaints."""
 
 
 def by_label(name: str) -> str:
