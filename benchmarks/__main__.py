@@ -17,6 +17,7 @@ BENCHMARKS = (
     "models",
     "batches",
     "gpu",
+    "startup",
     "side_by_side",
     "whole_run",
     "driver",
