@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,13 @@ from rich.text import Text
 from indexer.console import clock, printable
 from indexer.errors import ConfigError, OutputError, SourceError, VideoError, VideoSkip
 from indexer.index import current_recipe, index_of, only_video, uri_prefix
+from indexer.records import Video
 from indexer.storage.address import is_s3
 from indexer.views import complain, make_table, out, print_json
 
 if TYPE_CHECKING:
     from indexer.search import Coverage, SearchResult, Sort
+    from indexer.storage.fetch import VideoFile
 
 SHOWN, EXPORTED = 20, 999
 """Moments without --limit: on a screen, and for other programs (as many as an EDL holds)."""
@@ -76,19 +80,17 @@ def cut_clip(span: str, target: Path, *, path: Path | None, copy: bool, force: b
     """`indexer clip`. `path` is that of a job, in whose index the video may be named by the end of its uri."""
     from indexer.decode.cut import cut
     from indexer.search.span import parse_span
-    from indexer.storage.scan import local_path
 
     wanted = parse_span(span)
     uri = wanted.uri if path is None else only_video(index_of(path)[1], wanted.uri)
-    if "://" in uri:
-        raise ConfigError(f"{uri}: a clip is cut out of a local file; copy the video to this machine first")
-    uri = os.path.abspath(uri)  # noqa: PTH100  as uris are: with the links that it is reached by
-    source = local_path(uri) if _is_text(uri) else uri
-    if not os.path.exists(source):  # noqa: PTH110  a str path may hold bytes that are not UTF-8
-        raise SourceError(f"{printable(uri)} does not exist")
-    check_target(target, force=force, source=source)
+    if "://" not in uri:
+        uri = os.path.abspath(uri)  # noqa: PTH100  as uris are: with the links that it is reached by
+    elif not is_s3(uri):
+        raise ConfigError(f"{uri}: a clip is cut out of a local file, or of one in S3")
     try:
-        done = cut(source, target, wanted.start_seconds, wanted.end_seconds, copy=copy)
+        with _opened(uri) as source:
+            check_target(target, force=force, source=source if isinstance(source, str) else None)
+            done = cut(source, target, wanted.start_seconds, wanted.end_seconds, copy=copy)
     except (VideoError, VideoSkip) as error:
         raise SourceError(f"{printable(uri)} {error}") from error
     if as_json:
@@ -117,6 +119,26 @@ def export_form(
     if output is not None:
         check_target(output, force=force)
     return export, limit
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[str | VideoFile]:
+    """The path of a local video, or the bytes of one in S3, of which only what is needed is fetched."""
+    from indexer.storage.fetch import video_file
+    from indexer.storage.scan import local_path
+    from indexer.storage.source import examine_each
+
+    if is_s3(uri):
+        video = next(iter(examine_each([uri])))
+        if not isinstance(video, Video):
+            raise SourceError(f"{uri}: {getattr(video, 'message', 'cannot be read')}")
+        with video_file(video) as (_, file):
+            yield file
+        return
+    path = local_path(uri) if _is_text(uri) else uri
+    if not os.path.exists(path):  # noqa: PTH110  a str path may hold bytes that are not UTF-8
+        raise SourceError(f"{printable(uri)} does not exist")
+    yield path
 
 
 def _is_text(path: str) -> bool:

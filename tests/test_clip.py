@@ -14,10 +14,11 @@ import pytest
 from indexer.catalog.connect import open_catalog
 from indexer.config import load_job
 from indexer.decode.cut import Cut, cut
-from indexer.errors import ConfigError, NotMedia, OutputError, StopRun
+from indexer.errors import ConfigError, NotMedia, OutputError, SourceError, StopRun
 from indexer.records import Failure, Video
 from indexer.search_view import cut_clip
 from tests.archives import Archive
+from tests.s3 import S3Place
 from tests.test_search import A, store
 from tests.videos import number_of, pattern, write_video
 
@@ -305,9 +306,9 @@ def test_clip_replaces_a_file_only_when_told_and_its_source_never(archive: Archi
         ("videos/caf\udce9.mp4@0-1", 10, "/videos/caf\\udce9.mp4 does not exist"),
         ("job.yaml@0-1", 10, "/job.yaml is not a video: no known container format in it"),
         (
-            "s3://bucket/a.mp4@0-1",
+            "https://bucket/a.mp4@0-1",
             2,
-            "s3://bucket/a.mp4: a clip is cut out of a local file; copy the video to this machine first",
+            "https://bucket/a.mp4: a clip is cut out of a local file, or of one in S3",
         ),
         ("videos/sea.mp4", 2, "is no part of a video; write URI@START-END, such as fair.mp4@12:30-12:50"),
     ],
@@ -317,6 +318,18 @@ def test_what_clip_says_of_what_it_cannot_cut(archive: Archive, span: str, code:
         clip(span, "clip.mp4")
     assert caught.value.exit_code == code
     assert message in str(caught.value)
+
+
+def test_a_clip_of_a_video_in_s3_is_that_of_the_file(archive: Archive, s3: S3Place) -> None:
+    source = Path("videos/sea.mp4")
+    s3.put("masters/a & b.mp4", source.read_bytes())
+    for copy in (True, False):
+        clip(f"{s3.uri}/masters/a & b.mp4@1.2-1.5", "far.mp4", copy=copy, force=True)
+        clip("videos/sea.mp4@1.2-1.5", "near.mp4", copy=copy, force=True)
+        assert look(Path("far.mp4")) == look(Path("near.mp4"))
+    with pytest.raises(SourceError, match=r"none\.mp4: there is no such object"):
+        clip(f"{s3.uri}/none.mp4@0-1", "none.mp4")
+    assert not Path("none.mp4").exists()
 
 
 def test_clip_as_a_command(archive: Archive) -> None:

@@ -27,6 +27,7 @@ from indexer.decode.encode import AUDIO_LAG_SECONDS, BACK_SECONDS, audible, enco
 from indexer.decode.probe import OpenVideo, open_video
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS
 from indexer.errors import ConfigError, Corrupt, OutputError
+from indexer.storage.fetch import VideoFile
 
 SUFFIXES = (".mp4", ".mov", ".mkv")
 """Of files that both H.264 and what cameras write can be put into."""
@@ -45,19 +46,20 @@ class Cut(NamedTuple):
     """Whether packets were copied, so that no quality was lost."""
 
 
-def cut(path: str, target: Path, start_seconds: float, end_seconds: float, *, copy: bool = False) -> Cut:
-    """Write [start, end) of the local video at `path` to `target`, which appears whole or not at all, and replaces another.
+def cut(source: str | VideoFile, target: Path, start_seconds: float, end_seconds: float, *, copy: bool = False) -> Cut:
+    """Write [start, end) of a video to `target`, which appears whole or not at all, and replaces another.
 
     The first picture is the one that is shown at the start, or with `copy` the key frame before it. All sound is kept.
     Raises VideoError or VideoSkip if the source cannot be read, ConfigError if it has no such part, OutputError.
     """
     if target.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{target}: a clip is written to a file whose name ends in one of {', '.join(SUFFIXES)}")
-    opened = open_video(path, max_pixels=_ANY_SIZE)
+    opened = open_video(source, max_pixels=_ANY_SIZE)
     try:
         ends = opened.info.start_seconds + opened.info.duration_seconds
         if start_seconds >= ends - TIME_TOLERANCE_SECONDS:
-            raise ConfigError(f"{path} ends at {ends:.3f} s: it has nothing at {start_seconds:.3f} s")
+            name = source if isinstance(source, str) else "the video"
+            raise ConfigError(f"{name} ends at {ends:.3f} s: it has nothing at {start_seconds:.3f} s")
         end_seconds = min(end_seconds, ends)
         key_seconds, clean = _key_before(opened, start_seconds, end_seconds)
         if key_seconds is not None and (copy or (clean and abs(key_seconds - start_seconds) < 0.5 / opened.guessed_fps)):
@@ -102,7 +104,7 @@ def _key_before(opened: OpenVideo, start_seconds: float, end_seconds: float) -> 
     """
     for back_seconds in BACK_SECONDS if opened.clock == "pts" else ():
         key_seconds, late, clean = None, False, True
-        with open_container(opened.path) as source:
+        with open_container(opened.file) as source:
             seek(source, opened, start_seconds - back_seconds)
             for packet in source.demux(source.streams[opened.stream.index]):
                 if not packet.size:
@@ -126,7 +128,7 @@ def _key_before(opened: OpenVideo, start_seconds: float, end_seconds: float) -> 
 
 def _copy(opened: OpenVideo, out: OutputContainer, start_seconds: float, end_seconds: float) -> None:
     """Copy the packets from the key frame at the start on. Raises av.error.FFmpegError for what `out` cannot hold."""
-    with open_container(opened.path) as source:
+    with open_container(opened.file) as source:
         streams = [source.streams[opened.stream.index], *audible(source)]
         targets = {stream.index: out.add_stream_from_template(stream) for stream in streams}
         lag_seconds = AUDIO_LAG_SECONDS if len(streams) > 1 else 0.0

@@ -48,7 +48,7 @@ def encode(
     in 8 bits of 4:2:0 as every browser knows it. Raises Corrupt if nothing is shown, av.error.FFmpegError.
     """
     back_seconds, sample = _way_in(opened, start_seconds)
-    with open_container(opened.path) as source:
+    with open_container(opened.file) as source:
         if back_seconds is not None:
             seek(source, opened, start_seconds - back_seconds)
         pictures = _Pictures(opened, out, sample, start_seconds, end_seconds, height)
@@ -86,7 +86,7 @@ def _way_in(opened: OpenVideo, start_seconds: float) -> tuple[float | None, av.V
     And a picture.
     """
     for back_seconds in (*BACK_SECONDS, None) if opened.clock == "pts" else (None,):
-        with open_container(opened.path) as source:
+        with open_container(opened.file) as source:
             if back_seconds is not None:
                 seek(source, opened, start_seconds - back_seconds)
             clock = FrameClock(opened)
