@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import av
 import numpy as np
 import pytest
 
+from indexer.decode.cut import cut
+from indexer.decode.frames import jpeg_at
 from indexer.decode.keyframes import read_key_frames
 from indexer.decode.packets import goes_on
 from indexer.decode.preprocess import Sampler
@@ -21,7 +24,7 @@ from indexer.decode.sampling import clip_spans
 from indexer.decode.video import _clips
 from indexer.errors import VideoError, VideoSkip
 from tests.test_decode import GEOMETRY, decode
-from tests.videos import pattern, write_video
+from tests.videos import number_of, pattern, write_video
 
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -54,7 +57,7 @@ def write_live(path: Path, times_ms: list[int]) -> Path:
     return path
 
 
-def cut(path: Path, share: float) -> Path:
+def shorten(path: Path, share: float) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
@@ -92,6 +95,21 @@ def test_the_pieces_of_a_joined_stream_follow_each_other(tmp_path: Path, suffix:
     assert decode(first)[1].warnings == ()
 
 
+def test_pictures_and_clips_of_a_joined_stream_are_those_of_its_times(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "a.ts", frames=75)
+    second = write_video(tmp_path / "b.ts", frames=50, picture=lambda number: pattern(number + 75))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    with av.open(BytesIO(jpeg_at(str(joined), 4.5, width=320, max_pixels=36_000_000))) as shown:
+        assert number_of(next(shown.decode(video=0)).to_ndarray(format="rgb24")) == 112 % 28
+    clip = tmp_path / "clip.mp4"
+    assert cut(str(joined), clip, 4.0, 4.4) == (4.0, 4.4, False)
+    with av.open(str(clip)) as container:
+        assert [number_of(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)] == [
+            number % 28 for number in range(100, 110)
+        ]
+
+
 def test_pictures_after_the_stated_end_are_said_to_be_there(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", frames=100)
     data = path.read_bytes()
@@ -125,7 +143,7 @@ def test_a_claim_of_years_costs_no_look_at_each_of_their_seconds(tmp_path: Path)
 
 @pytest.mark.parametrize("share", [0.05, 0.15])
 def test_a_matroska_file_of_which_little_is_there_is_no_short_video(tmp_path: Path, share: float) -> None:
-    code, sentence = outcome(cut(write_video(tmp_path / "v.mkv", frames=250), share))
+    code, sentence = outcome(shorten(write_video(tmp_path / "v.mkv", frames=250), share))
     assert code == "E_TRUNCATED"
     assert "of the 10.0 s that it claims" in sentence
 
@@ -141,7 +159,7 @@ def test_a_matroska_file_cut_in_its_header_says_how_much_is_missing(tmp_path: Pa
 
 
 def test_a_flash_file_of_which_little_is_there_is_no_short_video(tmp_path: Path) -> None:
-    code, _ = outcome(cut(write_video(tmp_path / "v.flv", frames=250, codec="flv1"), 0.03))
+    code, _ = outcome(shorten(write_video(tmp_path / "v.flv", frames=250, codec="flv1"), 0.03))
     assert code == "E_TRUNCATED"
 
 
