@@ -106,6 +106,7 @@ class PhraseIndex:
             self._phrases.append(_Phrase(stems, frozenset(words), meant, is_name=meant == (phrase,)))
             self._whole.setdefault(_written(phrase), meant)
             labels.update(meant)
+        self._owners = {name: len(having) for name, having in owners.items()}
         self._worth = {name: math.log(1 + len(labels) / len(having)) for name, having in owners.items()}
         self._unknown_worth = math.log(1 + len(labels) / 2)
 
@@ -140,7 +141,7 @@ class PhraseIndex:
                 together[label] = list(map(max, together[label], share))
             if of_phrase == 1 and max(share) > _SLIP:
                 whole_phrase.update(phrase.labels)
-            if _says_it(phrase, share, of_query, of_phrase):
+            if _says_it(phrase, share, of_query, of_phrase) or (of_phrase == 1 and self._is_of_one_label(phrase, share)):
                 said.update(phrase.labels)
         said |= {label for label in whole_phrase if all(together[label])}
         ranked = []
@@ -156,6 +157,10 @@ class PhraseIndex:
         return sum(self._worth[name] for name in phrase.stems if name in known) / sum(
             self._worth[name] for name in phrase.stems
         )
+
+    def _is_of_one_label(self, phrase: _Phrase, share: Sequence[float]) -> bool:
+        """Whether it is one word that no other label has, and that was said as it is written (ballerina on stage)."""
+        return len(phrase.stems) == 1 and self._owners[phrase.stems[0]] == 1 and max(share) >= 1.0
 
     def _stems_of_phrase(self, words: list[str]) -> tuple[str, ...]:
         """Small words count where there is little else: "in tears" is more than any tears."""
