@@ -205,7 +205,8 @@ class Ray(_Section):
 
     address: str | None = Field(
         default=None,
-        description="Ray cluster: auto, host:port or ray://host:10001. null: Ray is started here, for this run only.",
+        description="Ray cluster: auto, host:port or ray://host:10001. null, or empty as in ${RAY_ADDRESS:-}: Ray is started "
+        "here, for this run only.",
     )
     decode_cpus: Annotated[int, fields.whole(1, 100_000)] | None = Field(
         default=None, description="CPU cores that decode at the same time. null: all that are free."

@@ -178,6 +178,21 @@ def only_one_model_fits() -> None:
     classifier.Classifier.__init__ = init  # type: ignore[method-assign]
 
 
+def checkpoints_stay_with_the_driver() -> None:
+    """Its file is gone when a model is built on a machine of a cluster, which leaves a file `model-<machine>`."""
+    from indexer.infer import network
+
+    real = network.build_network
+
+    def build_network(spec: Any, weights: Any) -> Any:
+        if (machine := os.environ.get("INDEXER_TEST_NODE")) is not None:
+            Path(weights.path).unlink(missing_ok=True)
+            once(f"model-{machine}")
+        return real(spec, weights)
+
+    network.build_network = build_network
+
+
 def model_cannot_be_built() -> None:
     from indexer.infer import network
 
@@ -273,7 +288,7 @@ def nothing_takes_time() -> None:
 def model_is_quick() -> None:
     from indexer.infer import network
 
-    network.get_model = lambda *_, num_classes, **__: _tiny(num_classes, seconds=0.0)  # type: ignore[assignment]
+    network.models.get_model = lambda *_, num_classes, **__: tiny(num_classes, seconds=0.0)  # type: ignore[assignment]
 
 
 def driver_is_measured() -> None:
@@ -310,7 +325,7 @@ def loading_waits_for_decoding() -> None:
     """A model that is not there before the first video is being decoded."""
     from indexer.infer import network
 
-    real = network.get_model
+    real = network.models.get_model
 
     def get_model(*arguments: Any, **options: Any) -> Any:
         give_up = time.monotonic() + 60
@@ -320,14 +335,14 @@ def loading_waits_for_decoding() -> None:
             time.sleep(0.1)
         return real(*arguments, **options)
 
-    network.get_model = get_model
+    network.models.get_model = get_model
 
 
 def model_is_slow() -> None:
     """A network of a few multiplications in the place of r3d_18, which sleeps 10 ms a clip."""
     from indexer.infer import network
 
-    network.get_model = lambda *_, num_classes, **__: _tiny(num_classes, seconds=0.01)  # type: ignore[assignment]
+    network.models.get_model = lambda *_, num_classes, **__: tiny(num_classes, seconds=0.01)  # type: ignore[assignment]
 
 
 def spilling_is_noted() -> None:
@@ -347,7 +362,7 @@ def spilling_is_noted() -> None:
     ray.RayCluster.stop = stop  # type: ignore[method-assign]
 
 
-def _tiny(classes: int, *, seconds: float) -> Any:
+def tiny(classes: int, *, seconds: float) -> Any:
     import torch
 
     class Tiny(torch.nn.Module):
@@ -409,6 +424,10 @@ STANDINS = {
     "model_dies_once": [(model_dies_once, "indexer.infer.network")],
     "model_breaks": [(model_breaks, "indexer.infer.network")],
     "only_one_model_fits": [(only_one_model_fits, "indexer.infer.classifier")],
+    "tiny_model_from_the_driver": [
+        (model_is_quick, "indexer.infer.network"),
+        (checkpoints_stay_with_the_driver, "indexer.infer.network"),
+    ],
     "model_cannot_be_built": [(model_cannot_be_built, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],
     "model_never_starts": [(model_never_starts, "indexer.infer.network")],

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from prometheus_client.parser import text_string_to_metric_families
 from ray.cluster_utils import Cluster
 
-from tests.archives import Customised, five_videos
+from tests.archives import Customised, five_videos, last_event
+from tests.standins import tiny
 
 STANDIN = "slow_decoding_and_noted_gauges"
 
@@ -34,9 +36,13 @@ def archive(tmp_path: Path) -> Customised:
 
 
 @pytest.fixture
-def cluster(archive: Customised, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     # Unlike `ray start`, `Cluster` does not take the token that lies in the home directory; the run would.
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+
+@pytest.fixture
+def cluster(archive: Customised, no_token: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
     environment = archive.environment(STANDIN)
     with socket.create_server(("127.0.0.1", 0)) as door:
@@ -46,9 +52,9 @@ def cluster(archive: Customised, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cl
     cluster.shutdown()
 
 
-def node(name: str, environment: dict[str, str]) -> dict[str, Any]:
+def node(name: str, environment: dict[str, str], *, cpus: int = 1) -> dict[str, Any]:
     variables = environment | {"INDEXER_TEST_NODE": name}
-    return {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False, "env_vars": variables}
+    return {"num_cpus": cpus, "object_store_memory": 100_000_000, "include_dashboard": False, "env_vars": variables}
 
 
 def start_run(archive: Customised, cluster: Cluster) -> "subprocess.Popen[str]":
@@ -133,3 +139,46 @@ def scrape(url: str) -> Samples:
         for sample in samples
         if sample.labels.get("job") == "test"
     }
+
+
+def test_machines_get_the_weights_from_the_driver_and_must_have_the_same_installed(tmp_path: Path, no_token: None) -> None:
+    standin = "tiny_model_from_the_driver"
+    archive = five_videos(Customised(tmp_path))
+    checkpoint = tmp_path / "tiny.pth"
+    torch.save(tiny(2, seconds=0.0).state_dict(), checkpoint)
+    (tmp_path / "labels.txt").write_text("one\ntwo\n")
+    environment = archive.environment(standin)
+    archive.settings["model"] |= {"weights": "tiny.pth", "labels": "labels.txt"}
+    archive.settings["sampling"]["segment"] = "500ms"
+    alone = archive.command("run", str(archive.write_job(output={"uri": "alone"})), "--local", **environment)
+    assert alone.returncode == 3, alone.stderr
+    expected = archive.dump()
+
+    cluster = Cluster(initialize_head=True, head_node_args=node("head", environment, cpus=0))
+    try:
+        cluster.add_node(**node("second", environment))
+        cluster.add_node(**node("third", environment))
+        cluster.wait_for_nodes()
+        sections: dict[str, Any] = {"ray": {"address": "${RAY_ADDRESS:-}", "actors": [2, 2]}}
+        job = str(archive.write_job(output={"uri": "index"}, **sections))
+        spread = archive.command("run", job, "--json", **environment, RAY_ADDRESS=cluster.address)
+        assert spread.returncode == 3, spread.stderr
+        assert archive.dump() == expected
+        assert not checkpoint.exists()
+        memory = tmp_path / "memory" / standin
+        built = {path.name for path in memory.glob("model-*")}
+        assert built
+        assert built <= {"model-second", "model-third"}  # the head has no CPUs
+
+        torch.save(tiny(2, seconds=0.0).state_dict(), checkpoint)
+        (tmp_path / "other" / "torch-1.2.3.dist-info").mkdir(parents=True)
+        (tmp_path / "other" / "torch-1.2.3.dist-info" / "METADATA").write_text("Name: torch\nVersion: 1.2.3\n")
+        other = {"PYTHONPATH": f"{tmp_path / 'other'}:{environment['PYTHONPATH']}"}
+        cluster.add_node(**node("fourth", environment | other))
+        differs = archive.command("run", job, "--json", **environment, RAY_ADDRESS=cluster.address)
+        assert differs.returncode == 1, differs.stderr
+        assert (
+            "the same must be installed on all machines of the cluster, but: torch 1.2.3 on " in last_event(differs)["message"]
+        )
+    finally:
+        cluster.shutdown()

@@ -156,9 +156,9 @@ def test_a_head_that_is_silent_is_given_up_before_ray_ends_this_process() -> Non
 
 def test_machines_that_have_something_else_installed_are_named() -> None:
     here = {"Python": "3.11.7", "torch": "2.15.0"}
-    check_versions(here, {"10.0.0.1": here})
+    check_versions(here, [("10.0.0.1", here)])
     with pytest.raises(ExecutionError, match=r"but: torch 2\.14\.0 on 10\.0\.0\.2, 2\.15\.0 here"):
-        check_versions(here, {"10.0.0.1": here, "10.0.0.2": here | {"torch": "2.14.0"}})
+        check_versions(here, [("10.0.0.1", here), ("10.0.0.2", here | {"torch": "2.14.0"})])
 
 
 def test_models_and_nvdec_share_the_gpus(archive: Archive) -> None:

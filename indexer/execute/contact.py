@@ -6,7 +6,7 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from indexer.config import Job
@@ -68,11 +68,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_versions(here: Mapping[str, str], elsewhere: Mapping[str, Mapping[str, str]]) -> None:
+def check_versions(here: Mapping[str, str], elsewhere: Iterable[tuple[str, Mapping[str, str]]]) -> None:
     """Raises ExecutionError if a machine, by its name, has others than this one."""
     differences = [
         f"{what} {theirs[what]} on {machine}, {ours} here"
-        for machine, theirs in sorted(elsewhere.items())
+        for machine, theirs in elsewhere
         for what, ours in here.items()
         if theirs[what] != ours
     ]

@@ -57,7 +57,7 @@ class RayCluster:
         self.decode_slots = 0
         self.store_bytes = 0
         self._pool: ModelPool  # from `start` on
-        self._versions: dict[str, Any] = {}
+        self._versions: list[tuple[str, Any]] = []
         self._models_begun = count()
         self._ahead: dict[tuple[Unit, DecodeSettings], Any] = {}
         self._gauges = Gauges(Gauge, job.name)
@@ -202,7 +202,9 @@ class RayCluster:
             if isinstance(error.cause, IndexerError):
                 raise error.cause from None
             self._pool.failed(ref, f"{type(error.cause).__name__}: {error.cause}")
-        except (exceptions.RayActorError, exceptions.OutOfMemoryError, *_MACHINE_LOST) as error:
+        except (
+            exceptions.RayActorError, exceptions.ActorUnschedulableError, exceptions.OutOfMemoryError, *_MACHINE_LOST
+        ) as error:  # fmt: skip
             self._pool.failed(ref, f"{error}{authentication_hint(self._job)}")
         else:
             self._pool.prepared(ref, answer)
@@ -210,27 +212,27 @@ class RayCluster:
     def _start_model(self) -> Any:
         where: Any = "DEFAULT"
         if not self._gpus:
-            # It asks for no CPU, as it shares those of decoders, so Ray would put it anywhere: also where there is none.
+            # It asks for no CPU, as it shares those of decoders, so Ray would put it anywhere: also where there is none, and a
+            # soft affinity, too, was seen to end there. If the machine is lost meanwhile, this start fails and another begins.
             decoding = [node for node in _nodes() if node["Resources"].get("CPU")]
             if decoding:
                 node = decoding[next(self._models_begun) % len(decoding)]
-                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
+                where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         return self._model.options(scheduling_strategy=where).remote(*self._model_arguments, gpu=self._gpus > 0)
 
     def _check_versions(self) -> None:
         """Raises ExecutionError if a machine of the cluster has something else installed than this one."""
-        asked, self._versions = self._versions, {}
-        ray.wait(list(asked.values()), num_returns=len(asked), timeout=VERSIONS_SECONDS) if asked else None
-        found = {}
-        for machine, ref in asked.items():
+        asked, self._versions = self._versions, []
+        if asked:
+            ray.wait([ref for _, ref in asked], num_returns=len(asked), timeout=VERSIONS_SECONDS)
+        found = []
+        for machine, ref in asked:
             try:
-                found[machine] = ray.get(ref, timeout=0)
-            except exceptions.GetTimeoutError:
-                continue  # it is busy or gone; the work will show
+                found.append((machine, ray.get(ref, timeout=0)))
             except exceptions.RayTaskError as error:
                 raise ExecutionError(f"{machine} cannot run the indexer: {error.cause}. Is it installed there?") from error
             except exceptions.RayError:
-                continue
+                continue  # it is busy or gone: its work will show
         check_versions(versions(), found)
 
     def grow(self) -> None:
@@ -282,13 +284,12 @@ def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def _ask_versions() -> dict[str, Any]:
-    """The name of each machine -> a reference to what is installed there."""
+def _ask_versions() -> list[tuple[str, Any]]:
+    """Machines, and references to what is installed there."""
     remote: Any = ray.remote
     ask = remote(num_cpus=0, max_retries=0)(versions)
-    return {
-        node["NodeManagerAddress"]: ask.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in _nodes()
-    }
+    asked = []
+    for node in _nodes():
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        asked.append((node["NodeManagerAddress"], ask.options(scheduling_strategy=there).remote()))
+    return asked
