@@ -124,6 +124,12 @@ def decoding_takes_a_second() -> None:
     unit.decode_video = decode_video
 
 
+def heads_are_given_up_soon() -> None:
+    from indexer.execute import contact
+
+    contact.PROBE_SECONDS, contact.GONE_SECONDS = 0.5, 1.0
+
+
 def gauges_are_noted() -> None:
     """Each value that Ray's own gauges are given, a JSON list a line, in a file `gauges`."""
     from ray.util.metrics import Gauge
@@ -415,6 +421,10 @@ STANDINS = {
     "slow_decoding_and_noted_gauges": [
         (decoding_takes_a_second, "indexer.decode.unit"),
         (gauges_are_noted, "ray.util.metrics"),
+    ],
+    "slow_decoding_and_short_patience": [
+        (decoding_takes_a_second, "indexer.decode.unit"),
+        (heads_are_given_up_soon, "indexer.execute.contact"),
     ],
     "short_leases_and_slow_decoding": [
         (leases_are_short, "indexer.catalog.lease"),

@@ -1,11 +1,14 @@
 """Faults on a real Ray: each costs its own video at most, and what is left equals an undisturbed run."""
 
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +105,33 @@ def test_a_model_that_never_starts_stops_the_run_with_the_cause(archive: Customi
     assert archive.dump() == []
 
 
-def test_a_ray_that_dies_ends_the_run_and_the_next_one_completes_it(archive: Customised) -> None:
+@pytest.mark.parametrize("victim", ["raylet", "gcs_server"])
+def test_a_ray_that_dies_ends_the_run_and_the_next_one_completes_it(archive: Customised, victim: str) -> None:
+    standin = "slow_decoding_and_short_patience"
     expected = undisturbed(archive)
     job = archive.write_job(output={"uri": "index"})
     run = subprocess.Popen(
-        [sys.executable, "-m", "indexer", "run", str(job)],
-        env=os.environ | archive.environment("decoding_takes_a_second"), stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, "-m", "indexer", "run", str(job), "--json"],
+        env=os.environ | archive.environment(standin), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        start_new_session=True,
     )  # fmt: skip
     give_up = time.monotonic() + 60
-    while not archive.remembers("decoding_takes_a_second", "decoding") and time.monotonic() < give_up:
+    for line in run.stdout:  # type: ignore[union-attr]
+        if "run_started" in line:  # the model is there
+            break
+    while not archive.remembers(standin, "decoding") and time.monotonic() < give_up:
         time.sleep(0.05)
-    (raylet,) = subprocess.run(["pgrep", "-s", str(run.pid), "-x", "raylet"], capture_output=True, text=True).stdout.split()
-    os.kill(int(raylet), signal.SIGKILL)
-    assert run.wait(timeout=90) not in (0, 3)
+    (process,) = subprocess.run(["pgrep", "-s", str(run.pid), "-x", victim], capture_output=True, text=True).stdout.split()
+    os.kill(int(process), signal.SIGKILL)
+    said = run.communicate(timeout=90)[0]
+    assert run.returncode not in (0, 3)
+    if victim == "gcs_server":
+        last = json.loads(said.splitlines()[-1])
+        assert (run.returncode, last["event"], last["exit_code"]) == (1, "run_failed", 1)
+        assert last["message"] == "Ray itself is gone: its head does not answer. Finished videos are safe; run it again."
+        with closing(sqlite3.connect(archive.folder / "index" / "catalog.db")) as catalog:
+            assert catalog.execute("SELECT outcome FROM run").fetchall() == [("failed",)]
+            assert catalog.execute("SELECT count(*) FROM lease").fetchone() == (0,)
     assert archive.run(local=True).ended == "partial"
     assert archive.dump() == expected
     assert still_running(run.pid, patience_seconds=60) == []

@@ -33,6 +33,14 @@ def check_reachable(address: str) -> None:
             raise ExecutionError(f"ray.address: nothing answers at {address}: {error.strerror or error}") from error
 
 
+def answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
 class Contact:
     """With the head of Ray, at `address`."""
 
@@ -41,19 +49,19 @@ class Contact:
         self._clock = clock
         self._looked = self._heard = clock()
 
+    def answers(self) -> bool:
+        """Whether it does now. Asking Ray instead would wait for a head that is gone, until Ray ends this process."""
+        return self._place is None or answers(*self._place)
+
     def check(self) -> None:
         """Raises ExecutionError if the head has been silent for too long. Costs nothing most of the time."""
         now = self._clock()
-        if self._place is None or now - self._looked < PROBE_SECONDS:
+        if now - self._looked < PROBE_SECONDS:
             return
-        try:
-            socket.create_connection(self._place, timeout=ANSWER_SECONDS).close()
+        if self.answers():
             self._heard = now
-        except OSError as error:
-            if now - self._heard > GONE_SECONDS:
-                raise ExecutionError(
-                    f"Ray itself is gone: its head does not answer ({error}). Finished videos are safe; run it again."
-                ) from error
+        elif now - self._heard > GONE_SECONDS:
+            raise ExecutionError("Ray itself is gone: its head does not answer. Finished videos are safe; run it again.")
         self._looked = self._clock()
 
 

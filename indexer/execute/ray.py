@@ -23,7 +23,7 @@ from indexer.config import Job
 from indexer.errors import DecoderCrash, ExecutionError, IndexerError, OutOfMemory, OutputError
 from indexer.execute.calls import CALLS_PER_ACTOR
 from indexer.execute.cluster import Lost, MachineLost
-from indexer.execute.contact import Contact, authentication_hint, check_reachable, check_versions, versions
+from indexer.execute.contact import Contact, answers, authentication_hint, check_reachable, check_versions, versions
 from indexer.execute.gauges import Gauges
 from indexer.execute.pool import ModelPool
 from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
@@ -59,6 +59,7 @@ class RayCluster:
         self._pool: ModelPool  # from `start` on
         self._versions: list[tuple[str, Any]] = []
         self._models_begun = count()
+        self._known_nodes: list[dict[str, Any]] = []
         self._ahead: dict[tuple[Unit, DecodeSettings], Any] = {}
         self._gauges = Gauges(Gauge, job.name)
 
@@ -66,14 +67,14 @@ class RayCluster:
         """Start or join Ray, and begin to load a model. Raises ConfigError or ExecutionError."""
         _connect(self._job)
         self._contact = Contact(ray.get_runtime_context().gcs_address)
-        nodes = [node["Resources"] for node in _nodes()]
+        nodes = [node["Resources"] for node in self._nodes()]
         self.decode_slots = decode_slots(self._job, nodes)
         self.store_bytes = store_bytes(self._job, nodes)
         self._decode_memory = decode_memory(nodes, self.decode_slots)
         self._gpus, most = gpus_per_actor(self._job, nodes)
         self._decoder_gpus = gpus_per_decoder(self._job, nodes, self._gpus * most, self.decode_slots)
         if self._job.ray.address is not None:
-            self._versions = _ask_versions()
+            self._versions = _ask_versions(self._nodes())
             weights = ray.put(weights.with_content())  # type: ignore[assignment]  # once to each machine, whatever it has
         self._model_arguments = (self._job.model, self._job.sampling, weights, labels)
         remote: Any = ray.remote  # its type hints lag behind its options
@@ -114,7 +115,7 @@ class RayCluster:
         while self._pool.spec is None:
             for ref in self.wait(self.preparing, HEARTBEAT_SECONDS):
                 self.prepared(ref)
-            if not _nodes():
+            if not any(answers(node["NodeManagerAddress"], node["NodeManagerPort"]) for node in self._known_nodes):
                 raise ExecutionError("Ray itself is gone. Nothing was begun; run it again.")  # waiting would never end
         return self._pool.spec
 
@@ -209,12 +210,18 @@ class RayCluster:
         else:
             self._pool.prepared(ref, answer)
 
+    def _nodes(self) -> list[dict[str, Any]]:
+        """The machines that are there, or were when the head of Ray last answered."""
+        if self._contact.answers():
+            self._known_nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        return self._known_nodes
+
     def _start_model(self) -> Any:
         where: Any = "DEFAULT"
         if not self._gpus:
             # It asks for no CPU, as it shares those of decoders, so Ray would put it anywhere: also where there is none, and a
             # soft affinity, too, was seen to end there. If the machine is lost meanwhile, this start fails and another begins.
-            decoding = [node for node in _nodes() if node["Resources"].get("CPU")]
+            decoding = [node for node in self._nodes() if node["Resources"].get("CPU")]
             if decoding:
                 node = decoding[next(self._models_begun) % len(decoding)]
                 where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -279,17 +286,12 @@ def _connect(job: Job) -> None:
         signal.signal(signal.SIGTERM, on_terminate)
 
 
-def _nodes() -> list[dict[str, Any]]:
-    """The machines that are there."""
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def _ask_versions() -> list[tuple[str, Any]]:
+def _ask_versions(nodes: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     """Machines, and references to what is installed there."""
     remote: Any = ray.remote
     ask = remote(num_cpus=0, max_retries=0)(versions)
     asked = []
-    for node in _nodes():
+    for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         asked.append((node["NodeManagerAddress"], ask.options(scheduling_strategy=there).remote()))
     return asked
