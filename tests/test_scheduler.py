@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -103,6 +103,7 @@ class Scripted:
     cancelled: int = 0
     models_lost: int = 0
     """So many answers do not come, as the model dies."""
+    loses: Literal["model", "machine"] = "model"
 
     def decode(self, unit: Unit, settings: object) -> Stream:
         self.begun.append(tuple(video.uri for video in unit.videos))
@@ -128,7 +129,7 @@ class Scripted:
     def answer(self, ref: Call, actor: int) -> Answer | Lost:
         if self.models_lost:
             self.models_lost -= 1
-            return Lost("model", "it died")
+            return Lost(self.loses, "it died")
         return Answer(np.full((ref.clips, 2), 0.5, np.float32), np.zeros((ref.clips, 2), np.float32), 0.0)
 
     def prepared(self, ref: Any) -> None: ...
@@ -259,3 +260,30 @@ def test_a_batch_never_takes_more_than_its_share_of_the_store() -> None:
     assert most_batch_clips(Scripted({}, decode_slots=16, store_bytes=512_000_000), s3d) == 5
     assert most_batch_clips(Scripted({}, store_bytes=80_000_000), s3d) == 1
     assert most_batch_clips(Scripted({}, decode_slots=16, store_bytes=2_000_000_000), GEOMETRY) > 32
+
+
+def short_videos(names: Iterable[str]) -> dict[str, list[list[tuple[float, Any]]]]:
+    return {name: [[STARTED, (1, PackHeader(0, PACK_CLIPS)), (1, end_of(name, PACK_CLIPS))]] for name in names}
+
+
+def test_videos_that_lose_the_machine_of_the_model_are_not_blamed(job: Job) -> None:
+    cluster = Scripted(short_videos("a"), models_lost=5, loses="machine")
+    assert codes(run(job, cluster, [unit("a")])) == {"a": "IndexedVideo"}
+
+
+def test_poisonous_videos_side_by_side_cost_themselves_only(job: Job) -> None:
+    names = "abcdefgh"
+    cluster = Scripted(short_videos(names), decode_slots=1)
+    outcomes = []
+    for outcome in run(job, cluster, [unit(name) for name in names]):
+        if outcome is not None:
+            outcomes.append(outcome)
+            if len(outcomes) == 1:
+                cluster.models_lost = 10  # two tries each
+    assert sorted(codes(outcomes).values()) == ["E_MODEL_CRASH"] * 5 + ["IndexedVideo"] * 3
+
+
+def test_a_model_that_never_answers_ends_the_run_with_the_cause(job: Job) -> None:
+    cluster = Scripted(short_videos("abcdefgh"), models_lost=100)
+    with pytest.raises(ExecutionError, match=r"the model failed on 3 videos in a row, at last because: it died"):
+        list(run(job, cluster, [unit(name) for name in "abcdefgh"]))

@@ -24,8 +24,10 @@ CALLS_PER_ACTOR = 2
 """One at work, one waiting: the next batch is there when the model is ready."""
 IDLE_SECONDS = 60.0
 """A model without work for so long may be stopped."""
-VIDEOS_BLAMED = 3
+VIDEOS_BLAMED = 10
 """In a row, without an answer in between: then it is the model that does not work, not the videos."""
+VIDEOS_BLAMED_AT_FIRST = 3
+"""The same, of a model that has never answered yet."""
 
 Batch = list[Slice[Any]]
 
@@ -59,6 +61,7 @@ class Calls:
         self._calls: dict[Any, _Call] = {}
         self._suspects: deque[Batch] = deque()
         self._blamed = 0
+        self._answered = False
         self._last_use: dict[int, float] = {}
 
     @property
@@ -97,14 +100,14 @@ class Calls:
         self._last_use[call.actor] = time.monotonic()
         answer = self._cluster.answer(ref, call.actor)
         if isinstance(answer, Answer):
-            self._blamed = 0
+            self._blamed, self._answered = 0, True
             yield from self._deliver(call.batch, answer)
         elif answer.what == "pixels":
             self._batcher.done(call.batch)
             for attempt in {part.attempt for part in call.batch}:
                 if self._assembly.is_open(attempt):
                     yield from self._redo(attempt, answer.reason)
-        elif call.alone:
+        elif call.alone and answer.what == "model":
             yield from self._narrow(call.batch, answer)
         else:
             self._suspects.append(call.batch)
@@ -152,9 +155,10 @@ class Calls:
             return
         self._batcher.done(batch)
         self._blamed += 1
-        if self._blamed >= VIDEOS_BLAMED:
-            raise ExecutionError(f"the model failed on {self._blamed} videos in a row, at last because: {lost.reason}")
+        if self._blamed >= (VIDEOS_BLAMED if self._answered else VIDEOS_BLAMED_AT_FIRST):
+            failed = f"the model failed on {self._blamed} videos in a row"
+            raise ExecutionError(f"{failed}, at last because: {lost.reason}. Finished videos are safe; run it again")
         if self._assembly.is_open(attempts[0]):
             video = self._assembly.again(attempts[0]).videos[0]
             self._assembly.close(video)
-            yield Failure(video, ModelCrash.code, f"the model failed twice on its clips alone: {lost.reason}")
+            yield Failure(video, ModelCrash.code, f"the model failed on its clips, also alone: {lost.reason}")

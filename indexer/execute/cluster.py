@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Why there is no answer: the process with the model died (and is being replaced), or some of the clips went away."""
+    """Why there is no answer: the model failed (and is being replaced), its machine was lost, or some of the clips were."""
 
-    what: Literal["model", "pixels"]
+    what: Literal["model", "machine", "pixels"]
     reason: str
 
 

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 from ray import exceptions
@@ -180,6 +180,7 @@ class RayCluster:
             raise DecoderCrash(f"the process that decoded it failed: {type(error.cause).__name__}: {error.cause}") from error
 
     def answer(self, ref: Any, actor: int) -> Answer | Lost:
+        what: Literal["model", "machine"] = "model"
         try:
             answer: Answer = ray.get(ref)
             return answer
@@ -193,8 +194,10 @@ class RayCluster:
             reason = f"{type(error.cause).__name__}: {error.cause}"
         except (exceptions.RayActorError, exceptions.OutOfMemoryError) as error:
             reason = f"its process died ({type(error).__name__})"
+            if "its node has died" in str(error):  # Ray has no type for this
+                what = "machine"
         self._pool.replace(actor)
-        return Lost("model", reason)
+        return Lost(what, reason)
 
     def prepared(self, ref: Any) -> None:
         try:
