@@ -180,6 +180,13 @@ def test_keys_go_through_hits_and_frames(open_page: OpenPage, query: str) -> Non
         wait_for(page, "!document.getElementById('player').seeking")
         now = page.evaluate("document.getElementById('player').currentTime")
         assert now - start == pytest.approx((frames + 0.5) / 25, abs=0.01), key
+    page.locator("#player").click()
+    places = []
+    for key in (".", ".", ","):  # the first one pauses it, too
+        page.keyboard.press(key)
+        wait_for(page, "!document.getElementById('player').seeking")
+        places.append(now := page.evaluate("document.getElementById('player').currentTime"))
+    assert [place - places[0] for place in places] == pytest.approx([0, 1 / 25, 0], abs=0.01)
     page.keyboard.press("/")
     expect(box(page)).to_be_focused()
     page.keyboard.type(".,")

@@ -9,9 +9,10 @@ const LOOK_MS = 3000;
 const player = document.getElementById("player");
 const cards = [...document.querySelectorAll(".card .open")];
 
-// Keys, but not while somebody types, plays with the player's own controls, or means a command of the browser.
+// Keys, but not while somebody types, or means a command of the browser. A player that was clicked winds and pauses by keys.
+const PLAYERS_OWN = ["ArrowLeft", "ArrowRight", " "];
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input[type=search], select, video");
+  const typing = event.target.matches("input[type=search], select") || (event.target === player && PLAYERS_OWN.includes(event.key));
   if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
   const act = {
     "/": () => document.getElementById("q").select(),
