@@ -240,6 +240,21 @@ def test_the_runs_page_says_what_failed_and_what_to_do(site: Site) -> None:
     assert [group["count"] for group in document["failures"]] == [1]
 
 
+def test_of_many_failures_the_first_are_listed_and_the_others_counted(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4", frames=5)
+    for number in range(53):
+        (archive.videos / f"bad{number:02}.mp4").write_text(f"no video {number}")
+    archive.run()
+    with served(archive) as site:
+        page = site.page("/runs")
+        (group,) = site.get("/api/runs").json()["failures"]
+    assert (group["count"], len(group["videos"])) == (53, 50)
+    assert [f"bad{number}.mp4</b>" in page for number in ("00", "49", "50")] == [True, True, False]
+    assert "<b>53</b>" in page
+    assert "<p>and 3 more</p>" in page
+
+
 def test_the_runs_page_says_how_a_passing_failure_is_tried_again(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     (archive.videos / "slow.mp4").write_text("no video")

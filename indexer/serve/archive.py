@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +42,12 @@ _PART = text(
     "SELECT part.name FROM result JOIN part ON part.id = result.part_id"
     " WHERE result.video_id = :video_id AND result.recipe_id = :recipe_id"
 )
-_FAILED = text(
-    "SELECT uri, code, message, attempts FROM result JOIN video ON video.id = result.video_id"
-    " WHERE result.recipe_id = :recipe_id AND result.state = 'failed' AND gone_at IS NULL ORDER BY code, uri"
+_FAILED = (
+    " FROM result JOIN video ON video.id = result.video_id"
+    " WHERE result.recipe_id = :recipe_id AND result.state = 'failed' AND gone_at IS NULL"
 )
+_FAILURE_COUNTS = text(f"SELECT code, count(*) AS n{_FAILED} GROUP BY code")
+_FIRST_FAILED = text(f"SELECT uri, code, message, attempts{_FAILED} AND code = :code ORDER BY uri LIMIT {FAILURES_SHOWN}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +97,19 @@ class Archive:
         self._digest = recipe_digest
         self._semantic = semantic
         self._shards = Shards(open_storage(job.output.uri), shards_folder(job.output.uri))
-        self._one_at_a_time = threading.Lock()
+        self._one_at_the_shards = threading.Lock()
+        """They remember what they opened; making one takes long, and searches by words need none."""
+        self._one_at_the_model = threading.Lock()
+        """It remembers phrases."""
 
     def search(self, asked: Asked, *, limit: int | None = None) -> SearchResult:
         """Raises QueryError, ConfigError, DatabaseError, OutputError."""
         limit = asked.limit if limit is None else limit
         under = asked.under or None
         if example := asked.example:
-            with self._one_at_a_time:  # shards remember what they opened
+            with self._one_at_the_shards:
                 return self._similar(example, asked.min_score, under, limit)
-        with self._one_at_a_time if self._semantic else nullcontext():  # it remembers phrases
+        with self._one_at_the_model if self._semantic else nullcontext():
             return search(
                 self._engine,
                 asked.q,
@@ -195,25 +199,25 @@ class Archive:
     def failures(self) -> list[FailureGroup]:
         """Under the job's own recipe, the commonest reason first."""
         recipe_id = lookup.find_recipe(self._engine, self._digest or "")
-        groups: dict[str, list[lookup.FailedVideo]] = defaultdict(list)
         with reading(self._engine) as connection:
-            for row in connection.execute(_FAILED, {"recipe_id": recipe_id}):
-                groups[row.code].append(lookup.FailedVideo(*row))
-        by_count = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-        return [_failure_group(code, videos) for code, videos in by_count]
+            counts = {row.code: row.n for row in connection.execute(_FAILURE_COUNTS, {"recipe_id": recipe_id})}
+            return [
+                _failure_group(code, count, connection.execute(_FIRST_FAILED, {"recipe_id": recipe_id, "code": code}))
+                for code, count in sorted(counts.items(), key=lambda group: (-group[1], group[0]))
+            ]
 
 
 def _segment(row: Mapping[str, Any]) -> ShownSegment:
     return ShownSegment(row["start_ms"], row["end_ms"], dict(zip(row["labels"], row["scores"], strict=True)))
 
 
-def _failure_group(code: str, videos: Sequence[lookup.FailedVideo]) -> FailureGroup:
+def _failure_group(code: str, count: int, first: Iterable[Any]) -> FailureGroup:
     reason = VIDEO_ERRORS[code]
     return FailureGroup(
         code=code,
         meaning=(reason.__doc__ or "").splitlines()[0],
         cure=reason.cure,
         retry=reason.retry,
-        count=len(videos),
-        videos=tuple(videos[:FAILURES_SHOWN]),
+        count=count,
+        videos=tuple(lookup.FailedVideo(*row) for row in first),
     )
