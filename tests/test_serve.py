@@ -181,6 +181,7 @@ def test_more_like_this_finds_other_moments(site: Site) -> None:
 
 def test_selected_moments_or_all_are_exported(site: Site) -> None:
     found = site.moments()
+    assert "Export those selected, or all:" in site.page("/", q=site.query)
     whole = site.get("/export.csv", params={"q": site.query})
     assert whole.headers["content-disposition"] == 'attachment; filename="moments.csv"'
     assert len(whole.text.splitlines()) == 1 + len(found)
@@ -194,10 +195,32 @@ def test_selected_moments_or_all_are_exported(site: Site) -> None:
     assert site.get("/export.csv").status_code == 400
 
 
+def test_an_export_that_is_cut_is_said_to_be(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    archive.run()
+    with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as catalog, catalog:
+        recipe, label, video = catalog.execute("SELECT recipe_id, label_id, video_id FROM hit ORDER BY score DESC").fetchone()
+        hits = ((recipe, label, video, 10_000 * n, 10_000 * n + 1000, 4000) for n in range(1, 10_101))
+        catalog.executemany("INSERT INTO hit VALUES (?, ?, ?, ?, ?, ?)", hits)
+        catalog.execute("INSERT OR REPLACE INTO label_stat VALUES (?, ?, 4, 10100)", (recipe, label))
+    with served(archive) as site:
+        page = site.page("/", q=site.query)
+        assert "Export those selected, or the first 10,000:" in page
+        assert ">CSV</button>" in page
+        assert ">EDL (first 999)</button>" in page
+        assert len(site.get("/export.csv", params={"q": site.query}).text.splitlines()) == 1 + 10_000
+        assert "\n999  " in (listed := site.get("/export.edl", params={"q": site.query}).text)
+        assert "\n1000  " not in listed
+
+
 def test_words_that_mean_no_label_offer_those_that_are_near(site: Site) -> None:
     page = site.page("/", q='label:"yogaa"')
     assert "No label is called <b>yogaa</b>" in page
     assert '<a class="chip" href="/?q=label%3A%22yoga%22">yoga</a>' in page
+    page = site.page("/", q="qwxzv")
+    assert "Seen most often:" in page
+    assert re.search(rf'Seen most often:\s*<a class="chip" href="[^"]*">{re.escape(site.label)}</a>', page)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from indexer.errors import ConfigError, StopRun, VideoError, VideoSkip
-from indexer.search.edl import MOST_EVENTS
 from indexer.search.export import FORMATS, export_as
 from indexer.search.parse import LONGEST
 from indexer.search.suggest import suggestions
@@ -41,8 +40,6 @@ from indexer.storage.copies import copies_folder
 
 SUGGESTED = 8
 """Labels that a phrase means, while it is typed; those with the words in their names are on the page already."""
-EXPORTED = MOST_EVENTS
-"""Moments of an export: as many as an EDL holds."""
 _LATEST_MS = 2**31 - 1
 
 _KINDS = {
@@ -127,7 +124,7 @@ def make_app(
         asked = asked_by(request.query_params)
         if not asked.is_search:
             raise ConfigError("there is nothing to export: give the query as q")
-        found = archive.search(asked, limit=EXPORTED)
+        found = archive.search(asked, limit=pages.exported(form))
         if found.complaint:
             raise ConfigError(found.complaint)
         chosen = pages.picked(found, request.query_params.getlist("pick"))

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from indexer.console import clock, printable
 from indexer.errors import ConfigError, QueryError
 from indexer.search import Moment, SearchResult
+from indexer.search.edl import MOST_EVENTS
 from indexer.search.export import FORMATS
 from indexer.search.query import as_typed as as_typed
 from indexer.search.query import by_label
@@ -27,6 +28,8 @@ from indexer.storage.address import is_s3
 
 LABELS_SHOWN = 60
 """On the first page; the box knows all."""
+EXPORTED = 10_000
+"""Moments of an export; an EDL holds fewer."""
 SCORES = (0.0, 0.1, 0.25, 0.5, 0.75)
 _BEFORE_MS = 5_000
 """How much of what comes before a moment a small copy shows."""
@@ -74,6 +77,7 @@ def search(
 ) -> HTMLResponse:
     """The box, and what was found: nothing yet if `found` is None."""
     labels = archive.labels()
+    offered = () if found is None else found.candidates or found.commonest
     values = {
         "archive": archive,
         "asked": asked,
@@ -82,10 +86,11 @@ def search(
         "coverage": archive.coverage() if found is None else found.coverage,
         "found": found,
         "cards": [] if found is None else _cards(asked, found),
-        "offered": [] if found is None else [(name, asked.with_(q=by_label(name)).link()) for name in found.candidates],
+        "offered": [(name, asked.with_(q=by_label(name)).link()) for name in offered],
         "scores": sorted({*SCORES, asked.min_score}),
         "more": None if found is None else _more(asked, found),
         "formats": [form for form in FORMATS if form != "otio" or find_spec("opentimelineio")],
+        "cut": {} if found is None else _cut(found),
         "problem": problem.problem if isinstance(problem, QueryError) else problem,
         "position": problem.position if isinstance(problem, QueryError) else None,
     }
@@ -122,7 +127,6 @@ def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, numb
         "original": asked.link(path, t=at_ms / 1000, n=number),
         "small": asked.link(path, t=at_ms / 1000, n=number, small=1),
         "here": here,
-        "total": len(cards),
         "before": cards[number - 2] if here is not None and number > 1 else None,
         "after": cards[number] if here is not None and number < len(cards) else None,
         "back": asked.link() if asked.is_search else "/",
@@ -182,6 +186,17 @@ def _card(asked: Asked, number: int, moment: Moment, video_id: int) -> Card:
         folder=folder,
         in_folder=asked.with_(under=folder, limit=SHOWN).link(),
     )
+
+
+def exported(form: str) -> int:
+    """How many moments an export holds at most."""
+    return MOST_EVENTS if form == "edl" else EXPORTED
+
+
+def _cut(found: SearchResult) -> dict[str, int]:
+    """Form of export -> how many moments it is cut to. Where they are not counted, it is said of what may be cut."""
+    total = found.at_most if found.total is None else found.total
+    return {form: exported(form) for form in FORMATS if total is None or total > exported(form)}
 
 
 def pick_of(video_id: int, moment: Moment) -> str:

@@ -97,7 +97,7 @@ if (picked) {
   const boxes = [...document.querySelectorAll("input[name=pick]")];
   const count = () => {
     const chosen = boxes.filter((box) => box.checked).length;
-    picked.textContent = chosen ? `Export the ${chosen} selected:` : "Export all:";
+    picked.textContent = chosen ? `Export the ${chosen} selected:` : `Export ${picked.dataset.all}:`;
   };
   boxes.forEach((box) => box.addEventListener("change", count));
   window.addEventListener("pageshow", count); // a browser that goes back keeps the ticks
