@@ -9,11 +9,14 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -306,6 +309,77 @@ def test_whoever_asks_for_too_much_at_once_is_told_to_come_back() -> None:
     assert isinstance(refused, pictures.TooBusy)
 
 
+def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    async def ask() -> list[str]:
+        shop = pictures.Workshop[str]("test", workers=1, waiting=3)
+        free, begun = threading.Event(), list[str]()
+
+        def make(key: str) -> str:
+            begun.append(key)
+            free.wait(10)
+            return key
+
+        orders = [asyncio.create_task(shop.get(key, partial(make, key))) for key in ("a", "b", "c", "c")]
+        await asyncio.sleep(0.05)
+        for order in orders[:3]:
+            order.cancel()
+        await asyncio.sleep(0.05)
+        begun_anew = asyncio.create_task(shop.get("a", partial(make, "a anew")))  # it is being made: it is not made twice
+        await asyncio.sleep(0.05)
+        free.set()
+        assert await asyncio.gather(begun_anew, orders[3]) == ["a", "c"]
+        shop.close()
+        return begun
+
+    assert asyncio.run(ask()) == ["a", "c"]
+
+
+def test_a_browser_that_has_gone_away_waits_for_no_copy(
+    opened: tuple[Shown, Engine], client: TestClient, tmp_path: Path
+) -> None:
+    app = make_app(opened[0], copies=tmp_path)
+    heard: list[int] = []
+
+    async def ask(path: str) -> None:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, object]) -> None:
+            if message["type"] == "http.response.start":
+                heard.append(message["status"])  # type: ignore[arg-type]  # a number
+
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [(b"host", b"localhost")]}
+        await app(scope, receive, send)
+
+    async def ask_for_all() -> None:
+        async with app.router.lifespan_context(app):
+            await asyncio.gather(*(ask(f"/copy/{number}/{start}-1999.mp4") for start in range(9)))
+
+    number = number_of(client, "plain.mp4")
+    asyncio.run(ask_for_all())
+    assert (len(heard), heard[0], set(heard) - {200, 499}) == (9, 499, set())
+    assert len(list(tmp_path.glob("*.mp4"))) < 9
+
+
+def test_of_a_video_that_broke_its_decoder_no_picture_is_made(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    (archive.videos / "bad.mp4").write_text("no video")
+    archive.run()
+    archive.add("bad.mp4")  # a picture could be made of it
+    with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE result SET code = 'E_DECODER_CRASH' WHERE state = 'failed'")
+        number = catalog.execute("SELECT id FROM video WHERE uri LIKE '%/bad.mp4'").fetchone()[0]
+    job, engine = index_of(archive.job_path)
+    app = make_app(Shown(job, engine, current_recipe(job, engine)), copies=tmp_path / "copies")
+    with TestClient(app, "http://localhost:8765") as client:
+        assert client.get(f"/frame/{3 - number}/0.jpg").status_code == 200
+        assert client.get(f"/frame/{number}/0.jpg").status_code == 404
+        copy = client.get(f"/copy/{number}/0-500.mp4")
+    assert (copy.status_code, "broke its decoder when it was indexed" in copy.text) == (404, True)
+    engine.dispose()
+
+
 def test_a_video_that_breaks_its_decoder_costs_its_own_picture(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,9 +421,14 @@ def test_the_oldest_copies_make_room(opened: tuple[Shown, Engine], client: TestC
     copies = pictures.Copies(darkrooms, tmp_path / "copies", kept_bytes=1)
     first = asyncio.run(copies.get(shown, 0, 500))
     os.utime(first, (1, 1))
+    left = first.with_suffix(".999.tmp")  # by a page that was killed
+    left.write_bytes(b"half a copy")
+    os.utime(left, (1, 1))
+    (tmp_path / "copies" / "swept by another page.mp4").symlink_to("nowhere")
     second = asyncio.run(copies.get(shown, 500, 1000))
     copies.close()
     darkrooms.close()
+    (tmp_path / "copies" / "swept by another page.mp4").unlink()
     assert list((tmp_path / "copies").iterdir()) == [second] != [first]
     assert (tmp_path / "copies").stat().st_mode & 0o777 == 0o700
 

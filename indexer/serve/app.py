@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -34,13 +36,17 @@ from indexer.serve.asked import MOST, Asked, asked_by
 from indexer.serve.darkroom import Darkrooms
 from indexer.serve.gate import REPORT_POLICY, Gate
 from indexer.serve.media import OpenFileResponse, link_inside, open_inside
-from indexer.serve.pictures import COPY_SECONDS, Copies, Pictures, TooBusy
+from indexer.serve.pictures import COPY_SECONDS, Copies, Made, Pictures, TooBusy
 from indexer.storage.address import is_s3
 from indexer.storage.copies import copies_folder
 
 SUGGESTED = 8
 """Labels that a phrase means, while it is typed; those with the words in their names are on the page already."""
 _LATEST_MS = 2**31 - 1
+_LOOK_SECONDS = 0.25
+"""How often it is looked whether a browser still waits for a picture."""
+_GONE = 499
+"""A status that nobody sees, as servers use it."""
 
 _KINDS = {
     "csv": "text/csv",
@@ -106,13 +112,13 @@ def make_app(
         start_ms, end_ms = request.path_params["start_ms"], request.path_params["end_ms"]
         if not start_ms < end_ms <= min(start_ms + 1000 * COPY_SECONDS, _LATEST_MS):
             raise ConfigError(f"a small copy is at most {COPY_SECONDS} seconds long")
-        path = await small_copies.get(shown, start_ms, end_ms)
+        path = await _while_wanted(request, small_copies.get(shown, start_ms, end_ms))
         return FileResponse(path, media_type="video/mp4", headers={"cache-control": "private, max-age=3600"})
 
     async def frame(request: Request) -> Response:
         try:
             shown = await run_in_threadpool(_video, archive, request)
-            picture = await pictures.get(shown, min(request.path_params["at_ms"], _LATEST_MS))
+            picture = await _while_wanted(request, pictures.get(shown, min(request.path_params["at_ms"], _LATEST_MS)))
         except (VideoError, VideoSkip, StopRun, HTTPException):
             return FileResponse(_STATIC / "nothing.svg", 404, {"cache-control": "private, max-age=60"})
         return Response(picture, headers={"cache-control": "private, max-age=3600"}, media_type="image/jpeg")
@@ -195,6 +201,17 @@ def _video(archive: Archive, request: Request) -> ShownVideo:
     if shown is None:
         raise HTTPException(404, f"There is no video {video_id}. It may have left the source since.")
     return shown
+
+
+async def _while_wanted(request: Request, making: Coroutine[Any, Any, Made]) -> Made:
+    """What is made, unless the browser goes away meanwhile: a pointer that has left its card wants no copy any more."""
+    task = asyncio.create_task(making)
+    while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+        if await request.is_disconnected():
+            task.cancel()
+            await asyncio.wait({task})
+            raise HTTPException(_GONE, "Nobody waits for it any more.")
+    return task.result()
 
 
 def _milliseconds(text: str) -> int:

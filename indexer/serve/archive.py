@@ -10,13 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, bindparam, text
 
 from indexer.catalog import lookup
 from indexer.catalog.connect import reading
 from indexer.config import Job
 from indexer.console import clock
-from indexer.errors import VIDEO_ERRORS, ConfigError, OutputError
+from indexer.errors import VIDEO_ERRORS, ConfigError, DecoderCrash, DecodeTimeout, OutOfMemory, OutputError
 from indexer.observe import reports
 from indexer.records import Video
 from indexer.search import Coverage, SearchResult, search
@@ -34,10 +34,12 @@ RUNS_SHOWN = 50
 FAILURES_SHOWN = 50
 """Of each code; the others are counted."""
 
+_BREAKING = (DecoderCrash.code, DecodeTimeout.code, OutOfMemory.code)
 _VIDEO = text(
-    "SELECT id, uri, fingerprint, size_bytes, modified_at, duration_ms, width, height, codec, average_fps, source"
-    " FROM video WHERE id = :video_id AND gone_at IS NULL"
-)
+    "SELECT id, uri, fingerprint, size_bytes, modified_at, duration_ms, width, height, codec, average_fps, source,"
+    " (SELECT max(code) FROM result WHERE video_id = video.id AND fingerprint = video.fingerprint AND state = 'failed'"
+    " AND code IN :breaking) AS broke FROM video WHERE id = :video_id AND gone_at IS NULL"
+).bindparams(bindparam("breaking", _BREAKING, expanding=True))
 _PART = text(
     "SELECT part.name FROM result JOIN part ON part.id = result.part_id"
     " WHERE result.video_id = :video_id AND result.recipe_id = :recipe_id"
@@ -63,6 +65,8 @@ class ShownVideo:
     height: int
     codec: str
     average_fps: float
+    broke: str | None
+    """The code of its failure, if a run had to end its decoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class Archive:
             height=row.height or 0,
             codec=row.codec or "",
             average_fps=row.average_fps or 0.0,
+            broke=row.broke,
         )
 
     def segments(self, shown: ShownVideo) -> list[ShownSegment]:
