@@ -190,12 +190,13 @@ def serve(
         ),
     ] = None,
     name: Annotated[Optional[list[str]], typer.Option(metavar="NAME", help="A name by which this server is reached.")] = None,  # noqa: UP045
+    semantic: Annotated[str | None, typer.Option(metavar="FOLDER", help="A sentence-embedding model to ask.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the index as a search page, for a browser, and as JSON."""
     from indexer.serve.server import serve as run_server
 
-    run_server(job, host=host, port=port, names=name or (), token=token, as_json=as_json)
+    run_server(job, host=host, port=port, names=name or (), token=token, semantic=semantic, as_json=as_json)
 
 
 @app.command()

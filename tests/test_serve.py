@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import av
 import pytest
@@ -24,6 +25,7 @@ from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
 from indexer.serve.archive import ShownSegment
 from indexer.serve.asked import Asked, asked_by
+from indexer.serve.chips import chips
 from indexer.serve.strip import strip
 from tests.archives import Archive, five_videos
 from tests.postgres import Postgres
@@ -161,6 +163,10 @@ def test_filters_are_kept_in_the_address_and_narrow_the_answer(site: Site) -> No
     assert '<option value="0.99" selected>at least 0.99</option>' in page
     assert '<option value="newest" selected>' in page
     assert "Nothing of it was seen with these filters" in page
+    assert "Nothing of it was seen with these filters" in site.page("/", q=f"{site.query} path:nowhere")
+    card = links(site.page("/", q=site.query, min_score="0.001", sort="newest"), "/video/")[0]
+    kept = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', site.page(card))
+    assert kept == [("min_score", "0.001"), ("sort", "newest")]
     under = f"{site.archive.videos}/v4"
     assert {moment["uri"] for moment in site.moments(under=under)} == {f"{under}.mp4"}
     assert f"in {under} " in site.page("/", q=site.query, under=under)
@@ -335,6 +341,21 @@ def test_every_label_can_be_asked_for_by_its_link(name: str) -> None:
     assert parse(by_label(name)).action.labels == (name,)
     if '"' in name or ":" in name:
         assert as_typed(name) == by_label(name)
+
+
+def test_each_filter_can_be_taken_away() -> None:
+    asked = Asked(q='yoga near:5s label:"a b" -label:c score:>0.5 massage', min_score=0.25, under="/x/", limit=48)
+    assert [(chip.text, asked_by(dict(parse_qsl(chip.without.partition("?")[2])))) for chip in chips(asked)] == [
+        ('near:5s label:"a b" massage', Asked(q="yoga -label:c score:>0.5", min_score=0.25, under="/x/")),
+        ('label:"a b"', Asked(q="yoga near:5s -label:c score:>0.5 massage", min_score=0.25, under="/x/")),
+        ("-label:c", Asked(q='yoga near:5s label:"a b" score:>0.5 massage', min_score=0.25, under="/x/")),
+        ("score:>0.5", Asked(q='yoga near:5s label:"a b" -label:c massage', min_score=0.25, under="/x/")),
+        ("score at least 0.25", Asked(q=asked.q, under="/x/")),
+        ("in /x/", Asked(q=asked.q, min_score=0.25)),
+    ]
+    assert chips(Asked(q='label:"yoga"')) == []  # nothing to look for would be left
+    assert [chip.text for chip in chips(Asked(q="label:a near:1s b dur:>1s"))] == ["near:1s b", "dur:>1s"]
+    assert [chip.without for chip in chips(Asked(like="1:0-5", min_score=0.5))] == ["/?like=1%3A0-5"]
 
 
 def test_a_strip_shows_searched_labels_first_and_time_that_was_not_analysed() -> None:

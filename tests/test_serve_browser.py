@@ -269,6 +269,11 @@ def test_the_box_knows_what_else_people_call_it(open_page: OpenPage, address: st
     option = page.locator(f"#labels option[value='{label}'][data-phrase]")
     expect(option).to_be_attached()
     assert re.fullmatch(f"{re.escape(phrase)}: [1-9][0-9,]* segments", option.evaluate("option => option.label"))
+    box(page).fill("")
+    box(page).press_sequentially(f"laughing near:5s {phrase}")
+    option = page.locator(f"#labels option[value='laughing near:5s {label}'][data-phrase]")
+    expect(option).to_be_attached()
+    assert option.evaluate("option => option.label").startswith(f"laughing near:5s {phrase}, as in {phrase}: ")
 
 
 def test_the_runs_page_follows_a_run_at_work(open_page: OpenPage, archive: Archive) -> None:

@@ -440,12 +440,15 @@ def test_the_catalog_cannot_be_written_through_the_page(opened: tuple[Shown, Eng
 
 def test_an_address_that_others_reach_needs_a_token_that_is_not_short(archive: Archive) -> None:
     with pytest.raises(ConfigError, match="at least 16"):
-        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token="short", as_json=False)
+        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token="short", semantic=None, as_json=False)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match="choose another port"):
-            serve(archive.job_path, host="127.0.0.1", port=taken.getsockname()[1], names=(), token=None, as_json=False)
+            serve(archive.job_path, host="127.0.0.1", port=port, names=(), token=None, semantic=None, as_json=False)
+    with pytest.raises(ConfigError, match="no sentence-embedding model"):
+        serve(archive.job_path, host="127.0.0.1", port=0, names=(), token=None, semantic="/nowhere", as_json=False)
 
 
 @pytest.mark.parametrize(("host", "has_token"), [("127.0.0.1", False), ("0.0.0.0", True)])

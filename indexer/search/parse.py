@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from indexer.errors import QueryError
 from indexer.quantities import duration_seconds, share
@@ -38,6 +38,7 @@ class _Token:
     value: str
     value_position: int
     quoted: bool
+    end: int
 
 
 def parse(text: str) -> Query:
@@ -78,6 +79,20 @@ def parse(text: str) -> Query:
     return Query(actions[0], None if near_ms is None else Near(near_ms, actions[1]), **rest, positions=positions)
 
 
+class Term(NamedTuple):
+    """Where a word or a KEY:VALUE of a query stands."""
+
+    key: str
+    """Empty for a word; -label for a label that is left out."""
+    start: int
+    end: int
+
+
+def terms(text: str) -> Iterator[Term]:
+    """Those of a query, in their order. Raises QueryError."""
+    return (Term(token.key, token.position, token.end) for token in _tokens(text))
+
+
 def _tokens(text: str) -> Iterator[_Token]:
     position = 0
     while position < len(text):
@@ -103,7 +118,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         if not key and not quoted and not BARE.fullmatch(value):
             _refuse_word(text, start, value)
         position = found.end()
-        yield _Token(start, key, value, value_position, quoted)
+        yield _Token(start, key, value, value_position, quoted, position)
 
 
 def _known_key(text: str, found: re.Match[str]) -> str:

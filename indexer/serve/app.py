@@ -29,7 +29,8 @@ from starlette.staticfiles import StaticFiles
 from indexer.errors import ConfigError, StopRun, VideoError, VideoSkip
 from indexer.search.export import FORMATS, export_as
 from indexer.search.parse import LONGEST
-from indexer.search.suggest import suggestions
+from indexer.search.query import as_typed
+from indexer.search.suggest import completed, suggestions
 from indexer.serve import pages
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, Asked, asked_by
@@ -149,11 +150,16 @@ def make_app(
         return JSONResponse([{"label": name, "segments": count} for name, count in archive.labels()])
 
     def api_suggest(request: Request) -> Response:
-        counts = dict(archive.labels())
-        suggested = suggestions(request.query_params.get("q", "")[:LONGEST], counts, SUGGESTED)
+        counts, typed = dict(archive.labels()), request.query_params.get("q", "")[:LONGEST]
         return JSONResponse([
-            {"label": label, "typed": pages.as_typed(label), "phrase": phrase, "segments": counts[label]}
-            for label, phrase in suggested
+            {
+                "label": label,
+                "typed": as_typed(label),
+                "query": completed(typed, label),
+                "phrase": phrase,
+                "segments": counts[label],
+            }
+            for label, phrase in suggestions(typed, counts, SUGGESTED)
         ])  # fmt: skip
 
     def api_runs(request: Request) -> Response:

@@ -16,10 +16,10 @@ from indexer.errors import ConfigError, QueryError
 from indexer.search import Moment, SearchResult
 from indexer.search.edl import MOST_EVENTS
 from indexer.search.export import FORMATS
-from indexer.search.query import as_typed as as_typed
-from indexer.search.query import by_label
+from indexer.search.query import as_typed, by_label
 from indexer.serve.archive import Archive, ShownVideo
 from indexer.serve.asked import MOST, SHOWN, Asked
+from indexer.serve.chips import chips
 from indexer.serve.gate import POLICY
 from indexer.serve.media import linked_origin, plays_in_browsers
 from indexer.serve.pictures import COPY_SECONDS
@@ -87,6 +87,7 @@ def search(
         "found": found,
         "cards": [] if found is None else _cards(asked, found),
         "offered": [(name, asked.with_(q=by_label(name)).link()) for name in offered],
+        "chips": [] if found is None else chips(asked),
         "scores": sorted({*SCORES, asked.min_score}),
         "more": None if found is None else _more(asked, found),
         "formats": [form for form in FORMATS if form != "otio" or find_spec("opentimelineio")],

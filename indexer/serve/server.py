@@ -27,8 +27,12 @@ from indexer.views import complain
 _STOP_SECONDS = 2
 
 
-def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str | None, as_json: bool) -> None:
+def serve(
+    path: Path, *, host: str, port: int, names: Sequence[str], token: str | None, semantic: str | None, as_json: bool
+) -> None:
     """Serve the index of the job at `path`. An address that others reach needs a token: without one, one is made.
+
+    `semantic` is the folder of a sentence-embedding model; None: the one that INDEXER_SEMANTIC names, if any.
 
     Before the first run there is only a page that says so. Raises ConfigError if the address cannot be had.
     """
@@ -36,14 +40,14 @@ def serve(path: Path, *, host: str, port: int, names: Sequence[str], token: str 
         token = secrets.token_urlsafe(24)
     if token is not None and not (token.isascii() and token.isprintable() and len(token) >= 16):
         raise ConfigError("--token: write at least 16 ASCII characters; without --token a good one is made")
-    job, semantic = load_job(path), sentence_model(None)
+    job, model = load_job(path), sentence_model(semantic)
     known = {"localhost", host, socket.gethostname(), *names}
 
     def find() -> Starlette | None:
         engine = open_index(job)
         if engine is None:
             return None
-        return make_app(Archive(job, engine, current_recipe(job, engine), semantic=semantic), names=known, token=token)
+        return make_app(Archive(job, engine, current_recipe(job, engine), semantic=model), names=known, token=token)
 
     app = find() or Gate(AwaitedApp(job.name, find), names=known, token=token)
     with _listening(host, port) as listener:

@@ -120,8 +120,10 @@ if (box && names) {
       const typed = asked;
       const answer = await fetch(`/api/suggest?${new URLSearchParams({ q: typed })}`).catch(() => null);
       if (!answer?.ok || typed !== asked) return; // somebody types faster than we answer
-      const found = (await answer.json()).map(({ typed: value, phrase, segments }) => {
-        const option = new Option(`${phrase}: ${segments.toLocaleString("en")} segments`, value);
+      const found = (await answer.json()).map(({ query, phrase, segments }) => {
+        // Browsers show the options that have all that was typed, in the value or in the text.
+        const said = phrase.includes(typed.trim().toLowerCase()) ? phrase : `${typed.trim()}, as in ${phrase}`;
+        const option = new Option(`${said}: ${segments.toLocaleString("en")} segments`, query);
         option.dataset.phrase = phrase;
         return option;
       });
