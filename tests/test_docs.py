@@ -27,7 +27,7 @@ from tests.archives import Archive
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-RUN_ELSEWHERE = {"README.md": {"api"}, "docs/querying.md": None}
+RUN_ELSEWHERE = {"README.md": {"api", "parquet"}, "docs/querying.md": None}
 """Pages with recipes in Python or shell, and the tests that run them: test_readme and test_querying look that they run all."""
 
 

@@ -26,10 +26,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return archive
 
 
-def test_the_python_api(archive: Archive) -> None:
+@pytest.mark.parametrize("name", ["api", "parquet"])
+def test_what_is_said_of_python(archive: Archive, name: str) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(archive.folder / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", RECIPES["api"]],
+        [sys.executable, "-c", RECIPES[name]],
         cwd=archive.folder,
         env=environment,
         capture_output=True,
@@ -41,4 +42,4 @@ def test_the_python_api(archive: Archive) -> None:
 
 
 def test_every_recipe_is_tested() -> None:
-    assert set(RECIPES) == {"api"}
+    assert set(RECIPES) == {"api", "parquet"}
