@@ -284,3 +284,13 @@ def looked_at(command: list[str], folder: Path) -> tuple[int, str, str]:
                 return 0, answer.read().decode(), line
         finally:
             process.send_signal(signal.SIGINT)
+
+
+def test_every_fault_is_tested_as_the_page_says() -> None:
+    rows = re.findall(r"^\|.*\|$", (ROOT / "docs" / "reliability.md").read_text(), flags=re.MULTILINE)[2:]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert len(rows) >= 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert [name for name in named if f"def {name}(" not in tests] == []

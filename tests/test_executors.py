@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +103,41 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
     for line in run.stderr:
         if "videos found" in line:
             break
+    assert listening(run.pid) <= LOOPBACK
+    sessions = session_folders(run.pid)
+    assert len(sessions) == 1
     send(run.pid, number)  # Ctrl-C reaches all processes of a terminal, a service manager's signal the first one
     run.communicate(timeout=30)
     assert run.returncode == code
     assert still_running(run.pid, patience_seconds=10) == []
+    assert not any(folder.exists() for folder in sessions)
+    with closing(sqlite3.connect(archive.folder / "index" / "catalog.db")) as catalog:
+        assert catalog.execute("SELECT count(*) FROM lease").fetchone() == (0,)
+
+
+def processes(session: int) -> list[str]:
+    return subprocess.run(["ps", "-s", str(session), "-o", "pid="], capture_output=True, text=True).stdout.split()
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def listening(session: int) -> set[str]:
+    """Addresses at which processes of a session wait for anybody to connect, as the kernel writes them."""
+    sockets = set()
+    for pid in processes(session):
+        with suppress(OSError):
+            sockets |= {str(file.readlink()) for file in Path("/proc", pid, "fd").iterdir()}
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    found = {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+    assert found
+    return found
+
+
+def session_folders(session: int) -> set[Path]:
+    """Of the Ray that a session has started."""
+    words = [Path("/proc", pid, "cmdline").read_bytes().decode().split("\0") for pid in processes(session)]
+    return {Path(word.partition("=")[2]) for line in words for word in line if word.startswith("--session-dir=")}
 
 
 def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -> None:

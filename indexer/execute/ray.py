@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ class RayCluster:
 
     def start(self, weights: Weights, labels: tuple[str, ...] | None) -> None:
         """Start or join Ray, and begin to load a model. Raises ConfigError or ExecutionError."""
-        _connect(self._job)
+        self._session = _connect(self._job)
         self._contact = Contact(ray.get_runtime_context().gcs_address)
         nodes = [node["Resources"] for node in self._nodes()]
         self.decode_slots = decode_slots(self._job, nodes)
@@ -121,7 +122,10 @@ class RayCluster:
 
     def stop(self) -> None:
         if ray.is_initialized():
+            well = self._contact.answers()
             ray.shutdown()
+            if self._job.ray.address is None and well:  # else its logs may say what it died of
+                shutil.rmtree(self._session, ignore_errors=True)
 
     def publish(self, figures: Iterable[Figure]) -> None:
         self._gauges.show(figures)
@@ -266,12 +270,13 @@ def complaining_of_ray() -> Iterator[None]:
         raise ExecutionError(f"Ray itself is gone: {error}. Finished videos are safe; run it again.") from error
 
 
-def _connect(job: Job) -> None:
+def _connect(job: Job) -> str:
+    """Gives the folder of what Ray writes on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     on_terminate = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends this process in the middle of anything
     try:
         if job.ray.address is None:
-            ray.init(
+            context: Any = ray.init(
                 address="local",
                 include_dashboard=False,
                 object_store_memory=job.ray.object_store,
@@ -280,13 +285,14 @@ def _connect(job: Job) -> None:
             )
         else:
             check_reachable(job.ray.address)
-            ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
+            context = ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
         hint = "" if "Version mismatch" in str(error) else authentication_hint(job)
         raise ExecutionError(f"Ray could not be {where}: {error}.{hint}") from error
     finally:
         signal.signal(signal.SIGTERM, on_terminate)
+    return str(context.address_info["session_dir"]) if job.ray.address is None else ""
 
 
 def _ask_versions(nodes: list[dict[str, Any]]) -> list[tuple[str, Any]]:
