@@ -6,9 +6,14 @@ Decoding and the model are stand-ins that take no time, so that the driver is wh
 from __future__ import annotations
 
 import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.archives import Customised
 
@@ -16,18 +21,48 @@ STANDIN = "nothing_takes_time"
 SMALL_VIDEOS, PACKS = 20_000, 5_000
 
 
-def measure(videos: int, packs: int) -> dict[str, float]:
+def measure(videos: int, packs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         archive = Customised(Path(folder))
         for number in range(videos):
             (archive.videos / f"v{number}-{packs}.mp4").write_bytes(b"0")
+        job = str(archive.write_job(sampling={"segment": "1s", "frames": 4}))
         began = time.monotonic()
-        ended = archive.run_with(STANDIN, sampling={"segment": "1s", "frames": 4})
+        run = subprocess.Popen(
+            [sys.executable, "-m", "indexer", "run", job, "--json"],
+            env=os.environ | archive.environment(STANDIN), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert run.stdout is not None
+        memory: list[tuple[int, float]] = []
+        for line in run.stdout:
+            event = json.loads(line)
+            if event["event"] == "progress":
+                memory.append((event["done"], resident_bytes(run.pid)))
         wall = time.monotonic() - began
-        assert ended.returncode == 0, ended.stderr
-        cpu, memory = (archive.folder / "memory" / STANDIN / "driver").read_text().split()
-        stages = json.loads(ended.stdout.splitlines()[-1])["stages"]
-    return {"wall_seconds": wall, "driver_cpu_seconds": float(cpu), "driver_bytes": float(memory), "commit": stages["commit"]}
+        assert run.wait() == 0
+        cpu, most = (archive.folder / "memory" / STANDIN / "driver").read_text().split()
+    return {
+        "wall_seconds": wall,
+        "driver_cpu_seconds": float(cpu),
+        "driver_bytes": float(most),
+        "commit": event["stages"]["commit"],
+        "memory": memory,
+    }
+
+
+def resident_bytes(pid: int) -> float:
+    fields = Path("/proc", str(pid), "statm").read_text().split()
+    return float(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def slope(memory: list[tuple[int, float]]) -> float:
+    """Bytes for one more video, in the second half of the run: by then all that is loaded once is there."""
+    later = memory[len(memory) // 2 :]
+    return statistics.linear_regression(*zip(*later, strict=True)).slope if len({done for done, _ in later}) > 1 else 0.0
+
+
+def every_tenth(memory: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    return memory[:: max(1, len(memory) // 10)]
 
 
 def main() -> dict[str, object]:
@@ -42,6 +77,8 @@ def main() -> dict[str, object]:
         "driver_ms_per_small_video": round(1000 * a_video, 3),
         "driver_ms_per_pack": round(1000 * a_pack, 3),
         "hours_of_driver_for_10_million_small_videos": round(10_000_000 * a_video / 3600, 1),
+        "driver_MB_by_small_videos_done": [(done, round(size / 1e6)) for done, size in every_tenth(small["memory"])],
+        "driver_bytes_for_one_more_small_video": round(slope(small["memory"])),
         "driver_MB_start_and_small_and_packs": [round(run["driver_bytes"] / 1e6) for run in (start, small, packs)],
         "wall_seconds_small_videos": round(small["wall_seconds"], 1),
         "commit_seconds_small_videos": round(small["commit"], 1),
