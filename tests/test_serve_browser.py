@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 from indexer.catalog.commit import finish_run, start_run
 from indexer.catalog.connect import open_catalog
@@ -197,8 +197,54 @@ def test_a_pointer_that_rests_on_a_card_sees_it_move(open_page: OpenPage, query:
     page = open_page(f"/?q={query}")
     card_links(page).first.hover()
     wait_for(page, "document.querySelector('.card video')?.currentTime > 0.2")
+    assert "/media/" in page.evaluate("document.querySelector('.card video').currentSrc")
     page.mouse.move(0, 0)
     expect(page.locator(".card video")).to_have_count(0)
+    long = page.locator(".card .open", has=page.locator(".length", has_text=re.compile(r"^[5-9]|^1\d"))).first
+    long.hover()
+    wait_for(page, "document.querySelector('.card video')?.currentTime > 0")
+    began = page.evaluate("Number(document.querySelector('.card video').src.split('#t=')[1])")
+    wait_for(
+        page, f"!document.querySelector('.card video') || document.querySelector('.card video').currentTime > {began} + 1.5"
+    )
+    expect(page.locator(".card video")).to_have_count(0)  # two seconds are enough, and the pointer is still there
+
+
+def test_the_strip_is_walked_by_keys(open_page: OpenPage) -> None:
+    page = open_page("/video/2")
+    lane = page.locator(".lane svg[role=group]", has=page.locator("a:nth-of-type(2)")).first
+    for number in range(3, 7):  # one of them has a label that comes and goes
+        if lane.count() == 0:
+            page.goto(f"/video/{number}")
+    lane.locator("a").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(lane.locator("a").nth(1)).to_be_focused()
+    named = lane.locator("a").nth(1).get_attribute("aria-label")
+    assert re.fullmatch(r".+ [01]\.\d\d, 00:00:\d\d to 00:00:\d\d", named or "")
+    assert lane.locator("a:not([tabindex='-1'])").count() == 1
+    address = lane.locator("a").nth(1).get_attribute("href")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{address}")
+
+
+def test_a_copy_that_cannot_be_made_is_explained_and_tried_again(browser: Browser, address: str) -> None:
+    page = browser.new_page(base_url=address)
+    busy = True
+
+    def answer(route: Route) -> None:
+        problem = '<section class="problem"><p>Too many pictures are being made.</p></section>'
+        if busy:
+            route.fulfill(status=503, headers={"retry-after": "1"}, content_type="text/html", body=problem)
+        else:
+            route.continue_()
+
+    page.route("**/copy/*/*", answer)
+    page.goto("/video/2?t=1&small=1")
+    expect(page.locator("#fault")).to_have_text("Too many pictures are being made.")
+    busy = False
+    wait_for(page, "document.getElementById('player').readyState >= 2")
+    expect(page.locator("#fault")).to_be_empty()
+    page.close()
 
 
 def test_what_is_selected_is_exported(open_page: OpenPage, query: str) -> None:

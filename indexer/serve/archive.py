@@ -40,6 +40,7 @@ _VIDEO = text(
     " (SELECT max(code) FROM result WHERE video_id = video.id AND fingerprint = video.fingerprint AND state = 'failed'"
     " AND code IN :breaking) AS broke FROM video WHERE id = :video_id AND gone_at IS NULL"
 ).bindparams(bindparam("breaking", _BREAKING, expanding=True))
+_CODECS = text("SELECT id, codec FROM video WHERE id IN :video_ids").bindparams(bindparam("video_ids", expanding=True))
 _PART = text(
     "SELECT part.name FROM result JOIN part ON part.id = result.part_id"
     " WHERE result.video_id = :video_id AND result.recipe_id = :recipe_id"
@@ -151,6 +152,12 @@ class Archive:
             average_fps=row.average_fps or 0.0,
             broke=row.broke,
         )
+
+    def codecs(self, video_ids: Iterable[int]) -> dict[int, str]:
+        """Of each of these videos."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(_CODECS, {"video_ids": list(set(video_ids))})
+            return {row.id: row.codec or "" for row in rows}
 
     def segments(self, shown: ShownVideo) -> list[ShownSegment]:
         """All rows of a video, ordered by start, of the results that stand for it. Raises OutputError."""

@@ -85,7 +85,7 @@ def search(
         "shown_labels": [(name, count, asked.with_(q=by_label(name)).link()) for name, count in labels[:LABELS_SHOWN]],
         "coverage": archive.coverage() if found is None else found.coverage,
         "found": found,
-        "cards": [] if found is None else _cards(asked, found),
+        "cards": [] if found is None else _cards(archive, asked, found),
         "offered": [(name, asked.with_(q=by_label(name)).link()) for name in offered],
         "chips": [] if found is None else chips(asked),
         "scores": sorted({*SCORES, asked.min_score}),
@@ -101,7 +101,7 @@ def search(
 def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, number: int, small: bool) -> HTMLResponse:
     """One video at a moment. `number` is that of the hit among those of `asked`, from 1; 0 if it is none of them."""
     found = archive.search(asked.with_(limit=max(asked.limit, number + 1))) if asked.is_search and number else None
-    cards = [] if found is None else _cards(asked, found)
+    cards = [] if found is None else _cards(archive, asked, found)
     here = cards[number - 1] if number <= len(cards) and number else None
     if here is not None and here.video_id != shown.video_id:
         here = None  # the index has changed since
@@ -113,6 +113,13 @@ def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, numb
     last_ms = min(first_ms + 1000 * COPY_SECONDS, max(duration_ms, first_ms + 1000))
     src = f"/copy/{shown.video_id}/{first_ms}-{last_ms}.mp4" if copied else f"/media/{shown.video_id}"
     path = f"/video/{shown.video_id}"
+
+    def at(ms: int, **more: object) -> str:
+        return asked.link(path, t=ms / 1000, n=number, **more)
+
+    def minute(ms: int) -> str:
+        return at(ms, **({"small": 1} if small else {}))
+
     values = {
         "archive": archive,
         "asked": asked,
@@ -125,15 +132,17 @@ def video(archive: Archive, asked: Asked, shown: ShownVideo, at_ms: int, *, numb
         "first_ms": first_ms,
         "last_ms": last_ms,
         "src": f"{src}#t={(at_ms - first_ms) / 1000:g}",
-        "original": asked.link(path, t=at_ms / 1000, n=number),
-        "small": asked.link(path, t=at_ms / 1000, n=number, small=1),
+        "original": at(at_ms),
+        "small": at(at_ms, small=1),
+        "earlier": minute(max(0, first_ms - 1000 * COPY_SECONDS + _BEFORE_MS)) if first_ms else None,
+        "later": minute(last_ms) if copied and last_ms < duration_ms else None,
         "here": here,
         "before": cards[number - 2] if here is not None and number > 1 else None,
         "after": cards[number] if here is not None and number < len(cards) else None,
         "back": asked.link() if asked.is_search else "/",
         "strip": strip(segments, duration_ms, searched),
         "length_ms": max(duration_ms, segments[-1].end_ms if segments else 1),
-        "jump": lambda start_ms: asked.link(path, t=start_ms / 1000, n=number),
+        "jump": at,
         "find": lambda label: Asked(q=by_label(label)).link(),
     }
     page = _page("video.html", 200, **values)
@@ -166,14 +175,21 @@ def _page(template: str, status: int, **values: Any) -> HTMLResponse:
     return HTMLResponse(_templates.get_template(template).render(**values), status)
 
 
-def _cards(asked: Asked, found: SearchResult) -> list[Card]:
-    return [_card(asked, n, moment, found.videos[moment.uri].video_id) for n, moment in enumerate(found.moments, 1)]
+def _cards(archive: Archive, asked: Asked, found: SearchResult) -> list[Card]:
+    ids = [found.videos[moment.uri].video_id for moment in found.moments]
+    codecs = archive.codecs(ids)
+    return [
+        _card(asked, n, moment, video_id, codecs.get(video_id, ""))
+        for n, (moment, video_id) in enumerate(zip(found.moments, ids, strict=True), 1)
+    ]
 
 
-def _card(asked: Asked, number: int, moment: Moment, video_id: int) -> Card:
+def _card(asked: Asked, number: int, moment: Moment, video_id: int, codec: str) -> Card:
     start_ms, end_ms = round(1000 * moment.start_seconds), round(1000 * moment.end_seconds)
     first, middle, last = (start_ms + (end_ms - start_ms) * sixths // 6 for sixths in (1, 3, 5))
     folder = moment.uri[: moment.uri.rindex("/") + 1]
+    # What S3 sends comes from elsewhere, which only the page of its video allows.
+    as_it_is = plays_in_browsers(moment.uri, codec) and not is_s3(moment.uri)
     return Card(
         number=number,
         moment=moment,
@@ -182,7 +198,9 @@ def _card(asked: Asked, number: int, moment: Moment, video_id: int) -> Card:
         like=Asked(like=f"{video_id}:{start_ms}-{end_ms}").link(),
         pick=pick_of(video_id, moment),
         frames=tuple(f"/frame/{video_id}/{at_ms}.jpg" for at_ms in (first, middle, last)),  # type: ignore[arg-type]
-        preview=f"/copy/{video_id}/{middle}-{middle + _PREVIEW_MS}.mp4",
+        preview=f"/media/{video_id}#t={middle / 1000:g}"
+        if as_it_is
+        else f"/copy/{video_id}/{middle}-{middle + _PREVIEW_MS}.mp4",
         name=PurePosixPath(moment.uri).name,
         folder=folder,
         in_folder=asked.with_(under=folder, limit=SHOWN).link(),

@@ -26,7 +26,19 @@ document.addEventListener("keydown", (event) => {
   if (act && act() !== false) event.preventDefault();
 });
 
+// In a lane of labels over time, the arrows go through the stretches of its label; the tab key goes to the next lane.
+function stretch(by) {
+  const links = [...document.activeElement.closest("svg").querySelectorAll("a")];
+  const next = links[links.indexOf(document.activeElement) + by];
+  if (next) {
+    links.forEach((link) => link.setAttribute("tabindex", link === next ? "0" : "-1"));
+    next.focus();
+  }
+  return true;
+}
+
 function hit(by) {
+  if (document.activeElement.closest(".lane a[aria-label]")) return stretch(by);
   if (player) {
     const link = document.getElementById(by < 0 ? "before" : "after");
     if (!link) return false;
@@ -54,9 +66,23 @@ if (player) {
     const at = (player.currentTime + Number(player.dataset.first)) / Number(playhead?.dataset.length);
     playhead?.setAttribute("x", 1000 * at);
   });
-  // A browser that cannot play the file gets the small copy.
-  player.addEventListener("error", () => player.dataset.small && location.replace(player.dataset.small));
-  if (player.error && player.dataset.small) location.replace(player.dataset.small);
+  // A browser that cannot play the file gets the small copy. Where there is none, the server knows why; it may only be busy.
+  const fault = document.getElementById("fault");
+  const failed = async () => {
+    if (player.dataset.small) return location.replace(player.dataset.small);
+    const answer = await fetch(player.src).catch(() => null);
+    if (answer?.ok) {
+      if (fault.textContent) player.load(); // it was made meanwhile
+      fault.textContent = fault.textContent ? "" : "This browser cannot play the small copy.";
+      return;
+    }
+    const page = new DOMParser().parseFromString((await answer?.text()) ?? "", "text/html");
+    fault.textContent = page.querySelector(".problem p")?.textContent ?? "The search page does not answer.";
+    const again = Number(answer?.headers.get("retry-after"));
+    if (again) setTimeout(failed, 1000 * again);
+  };
+  player.addEventListener("error", failed);
+  if (player.error) failed();
 }
 
 // A pointer that rests on a card sees two seconds of its moment.
