@@ -36,7 +36,7 @@ class TextReader:
         self._units = plan(1)
         return LABELS
 
-    def process(self, staging: Staging, *, stopped: Callable[[], bool]) -> Iterator[Outcome | None]:
+    def process(self, staging: Staging, *, stopped: Callable[[], bool], late: Callable[[], bool]) -> Iterator[Outcome | None]:
         for unit in self._units:
             for video in unit.videos:
                 rows = json.loads(Path(video.uri).read_text())
