@@ -199,6 +199,36 @@ def checkpoints_stay_with_the_driver() -> None:
     network.build_network = build_network
 
 
+def visible_gpus_are_noted(who: str) -> None:
+    with Path(os.environ["INDEXER_TEST_FOLDER"], who).open("a") as file:
+        file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+
+
+def decoders_note_their_gpus() -> None:
+    from indexer.decode import unit
+
+    real = unit.decode_video
+
+    def decode_video(*arguments: Any, **options: Any) -> Iterator[Any]:
+        visible_gpus_are_noted("decoders")
+        yield from real(*arguments, **options)
+
+    unit.decode_video = decode_video
+
+
+def models_note_their_gpus_and_have_little_memory() -> None:
+    """Enough for two clips."""
+    import torch
+
+    def judge(number: int, clips: Any) -> None:
+        visible_gpus_are_noted("models")
+        if len(clips) > 2:
+            once("halved")
+            raise torch.OutOfMemoryError("no room for so many clips")
+
+    _before_each_batch(judge)
+
+
 def model_cannot_be_built() -> None:
     from indexer.infer import network
 
@@ -437,6 +467,10 @@ STANDINS = {
     "tiny_model_from_the_driver": [
         (model_is_quick, "indexer.infer.network"),
         (checkpoints_stay_with_the_driver, "indexer.infer.network"),
+    ],
+    "small_gpus": [
+        (decoders_note_their_gpus, "indexer.decode.unit"),
+        (models_note_their_gpus_and_have_little_memory, "indexer.infer.network"),
     ],
     "model_cannot_be_built": [(model_cannot_be_built, "indexer.infer.network")],
     "model_cannot_take_some": [(model_cannot_take_some, "indexer.infer.network")],

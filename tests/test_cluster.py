@@ -182,3 +182,23 @@ def test_machines_get_the_weights_from_the_driver_and_must_have_the_same_install
         )
     finally:
         cluster.shutdown()
+
+
+def test_only_models_see_gpus_and_halve_their_batches_when_one_is_full(tmp_path: Path, no_token: None) -> None:
+    archive = five_videos(Customised(tmp_path))
+    archive.run(local=True, output={"uri": "undisturbed"})
+    expected = archive.dump()
+    cluster = Cluster(initialize_head=True, head_node_args=node("head", archive.environment("small_gpus")) | {"num_gpus": 2})
+    try:
+        ended = archive.run_with("small_gpus", output={"uri": "index"}, ray={"address": cluster.address, "actors": [2, 2]})
+        assert ended.returncode == 3, ended.stderr
+        assert archive.dump() == expected
+        assert archive.remembers("small_gpus", "halved")
+        memory = tmp_path / "memory" / "small_gpus"
+        assert set((memory / "decoders").read_text().splitlines()) == {""}
+        assert set((memory / "models").read_text().splitlines()) <= {"0", "1"}
+        more = archive.run_with("small_gpus", output={"uri": "index2"}, ray={"actors": [3, 3]})
+        assert more.returncode == 2
+        assert "ray.gpus_per_actor: 3 models with 1 GPUs each, but Ray sees 2" in last_event(more)["message"]
+    finally:
+        cluster.shutdown()
