@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -203,3 +205,12 @@ def still_running(session: int, *, patience_seconds: float) -> list[str]:
         if not left or time.monotonic() > give_up:
             return left
         time.sleep(0.2)
+
+
+def end_session(run: subprocess.Popen[Any]) -> None:
+    """Kill a run that leads its own session, and then what Ray leaves for a minute; it can hold nothing of ours any more."""
+    run.kill()
+    run.wait()
+    for pid in subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True, text=True).stdout.split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)

@@ -8,10 +8,8 @@ Every fifth round is on Ray, or as `--ray` says; 0 is none, 1 is all. A seed tha
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.archives import Archive
+from tests.archives import Archive, end_session
 from tests.dump import assert_sound, live_rows, live_rows_of_parts
 from tests.videos import pattern, write_video
 
@@ -77,16 +75,9 @@ class Soak:
             run.wait(timeout=after_seconds)
             return False
         except subprocess.TimeoutExpired:
-            run.kill()
-            run.wait()
             return True
         finally:
-            # What Ray leaves for a minute when its driver is killed; it can hold nothing of ours any more.
-            for pid in subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True, text=True).stdout.split():
-                try:
-                    os.kill(int(pid), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            end_session(run)
 
 
 def main() -> None:

@@ -130,6 +130,14 @@ def heads_are_given_up_soon() -> None:
     contact.PROBE_SECONDS, contact.GONE_SECONDS = 0.5, 1.0
 
 
+def ranges_are_short() -> None:
+    """20 seconds."""
+    from indexer.execute import on_ray
+
+    real = on_ray.decode_settings
+    on_ray.decode_settings = lambda job, geometry: real(job, geometry, range_seconds=20.0)  # type: ignore[assignment]
+
+
 def gauges_are_noted() -> None:
     """Each value that Ray's own gauges are given, a JSON list a line, in a file `gauges`."""
     from ray.util.metrics import Gauge
@@ -455,6 +463,10 @@ STANDINS = {
     "slow_decoding_and_short_patience": [
         (decoding_takes_a_second, "indexer.decode.unit"),
         (heads_are_given_up_soon, "indexer.execute.contact"),
+    ],
+    "slow_decoding_of_short_ranges": [
+        (decoding_takes_a_second, "indexer.decode.unit"),
+        (ranges_are_short, "indexer.execute.on_ray"),
     ],
     "short_leases_and_slow_decoding": [
         (leases_are_short, "indexer.catalog.lease"),

@@ -1,6 +1,9 @@
 """A long video is decoded in ranges by many workers; what comes out is what one worker would have found."""
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from indexer.decode.sampling import MAX_RUN_UP_SECONDS, segment_bounds, split_ranges
 from indexer.records import IndexedVideo
-from tests.archives import Archive
+from tests.archives import Archive, Customised, end_session, last_event
 from tests.videos import index_first, pattern, write_video
 
 SEGMENT_SECONDS = 10
@@ -77,6 +80,26 @@ def test_a_killed_run_leaves_only_the_unfinished_ranges_to_the_next(archive: Arc
     rows, dump = stored(archive), archive.dump()
     archive.run(range_seconds=1e9, output={"uri": "index2"})
     assert (stored(archive, "index2"), archive.dump()) == (rows, dump)
+
+
+def test_a_run_killed_in_the_last_fifth_of_a_long_video_costs_the_next_one_no_more_than_that(tmp_path: Path) -> None:
+    standin = "slow_decoding_of_short_ranges"
+    archive = Customised(tmp_path)
+    make(archive.videos / "long.mp4", 5)
+    job = archive.write_job(sampling={"segment": f"{SEGMENT_SECONDS}s"})
+    run = subprocess.Popen(
+        [sys.executable, "-m", "indexer", "run", str(job)],
+        env=os.environ | archive.environment(standin), stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    give_up = time.monotonic() + 120
+    while len(staged(archive)) < 12 and time.monotonic() < give_up:
+        time.sleep(0.02)
+    end_session(run)
+    assert 12 <= len(staged(archive)) <= 14
+    ended = archive.run_with(standin)
+    assert ended.returncode == 0, ended.stderr
+    assert (last_event(ended)["video_seconds"], len(stored(archive)), staged(archive)) == (300, 30, [])
+    assert 20 <= last_event(ended)["decoded_seconds"] <= 60
 
 
 def test_after_the_deadline_no_range_is_begun_and_those_that_are_done_stay(archive: Archive) -> None:
