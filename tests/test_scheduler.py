@@ -227,6 +227,12 @@ def test_a_large_machine_that_is_lost_counts_once(job: Job) -> None:
     assert codes(run(job, cluster, [unit(name) for name in names])) == dict.fromkeys(names, "Skipped")
 
 
+def test_a_video_that_loses_its_machine_more_often_than_it_may_crash_is_not_charged(job: Job) -> None:
+    lost = [STARTED, (1, MachineLost("the machine that decoded it was lost"))]
+    cluster = Scripted({"a": [lost, lost, lost, [STARTED, (1, nothing_in("a"))]]})
+    assert codes(run(job, cluster, [unit("a")])) == {"a": "Skipped"}
+
+
 def test_a_crash_is_charged_to_the_video_at_work_and_not_to_its_neighbours(job: Job) -> None:
     cluster = Scripted({
         "a": [[STARTED, DIED], [STARTED, DIED]],
