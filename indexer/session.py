@@ -31,7 +31,7 @@ class _Interrupted(BaseException):
 class StopRequest:
     """Turns the first Ctrl-C or SIGTERM into a polite stop, the second into an immediate one.
 
-    Until the work first asks, nothing is claimed and nothing needs saving: then the first signal ends the run at once.
+    Until the work first asks, no video is finished and nothing needs saving: then the first signal ends the run at once.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
         return error.exit_code
     except _Interrupted:
         code = 128 + (stop.signal or 0)
-        reporter.failed("interrupted before any work began", code)
+        reporter.failed("interrupted before any video was begun; nothing is lost", code)
         return code
     except Exception as error:
         reporter.failed(f"a bug: {type(error).__name__}: {error}", 1)
