@@ -182,5 +182,5 @@ def test_models_come_when_batches_wait_and_go_when_there_is_nothing_to_do(tmp_pa
     ended = archive.run_with("models_come_and_go", ray={"actors": [1, 2]})
     assert ended.returncode == 0, ended.stderr
     pool = (archive.folder / "memory" / "models_come_and_go" / "pool").read_text()
-    assert pool.startswith("1 ")
+    assert pool.startswith("0 1 ")  # it is loaded, it is at work
     assert "2 1" in pool
