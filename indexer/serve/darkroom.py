@@ -47,6 +47,7 @@ class Darkroom:
         self._timeout_seconds = timeout_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection[bytes, bytes] | None = None
+        self._at_work = threading.Lock()
 
     def picture(self, video: Video, owner: str, seconds: float, *, width: int) -> bytes:
         """The JPEG of `decode.frames.jpeg_at`. Raises VideoError, VideoSkip, StopRun."""
@@ -65,27 +66,17 @@ class Darkroom:
         )
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        if self._line is not None:
-            self._line.close()
-        self._process = self._line = None
+        """From any thread: what is being made ends, too, as DecoderCrash."""
+        if (process := self._process) is not None:
+            process.kill()
+        with self._at_work:
+            self._end()
 
     def _order(self, video: Video, owner: str, **what: Any) -> bytes:
         named = [video.uri, video.fingerprint, video.size_bytes, video.modified_at]
         order = json.dumps(self._settings | {"video": named, "owner": owner} | what).encode()
-        line = self._line or self._open()
-        try:
-            line.send_bytes(order)
-            if not line.poll(self._timeout_seconds):
-                self.close()
-                raise DecodeTimeout(f"gave no picture for {self._timeout_seconds:g} s (decode.timeout)")
-            answer: dict[str, str] = json.loads(line.recv_bytes())
-            made = line.recv_bytes()
-        except (EOFError, ConnectionError) as error:
-            self.close()
-            raise DecoderCrash("the process that decoded it died") from error
+        with self._at_work:
+            answer, made = self._sent(order)
         if "code" in answer:
             raise VIDEO_ERRORS[answer["code"]](answer["message"])
         if "skip" in answer:
@@ -93,6 +84,26 @@ class Darkroom:
         if "stop" in answer:
             raise SourceError(answer["stop"])
         return made
+
+    def _sent(self, order: bytes) -> tuple[dict[str, str], bytes]:
+        line = self._line or self._open()
+        try:
+            line.send_bytes(order)
+            if not line.poll(self._timeout_seconds):
+                self._end()
+                raise DecodeTimeout(f"gave no picture for {self._timeout_seconds:g} s (decode.timeout)")
+            return json.loads(line.recv_bytes()), line.recv_bytes()
+        except (EOFError, ConnectionError) as error:
+            self._end()
+            raise DecoderCrash("the process that decoded it died") from error
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._line is not None:
+            self._line.close()
+        self._process = self._line = None
 
     def _open(self) -> Connection[bytes, bytes]:
         self._line, theirs = Pipe()
