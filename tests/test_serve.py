@@ -153,7 +153,23 @@ def test_a_video_shows_its_labels_over_time(site: Site) -> None:
     card = links(site.page("/", q=site.query), "/video/")[0]
     page = site.page(card)
     assert re.search(rf'<div class="lane searched">\s*<a class="name" href="[^"]*">{re.escape(site.label)}</a>', page)
-    assert 'class="cell"' in page
+    assert page.count('<rect class="analysed" x="0.00" width="1000.00" height="10"/>') == page.count('role="group"') > 0
+    (length,) = re.findall(r'data-length="([\d.]+)"', page)
+    (hit,) = re.findall(r'<rect class="hit" x="([\d.]+)" width="([\d.]+)"', page)
+    begin, end = (1000 * float(str(site.moments()[0][f"{name}_seconds"])) / float(length) for name in ("start", "end"))
+    assert [float(place) for place in hit] == pytest.approx([begin, end - begin])
+
+
+def test_time_that_was_not_analysed_is_hatched(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.add("a.mp4")
+    archive.run()
+    with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as catalog, catalog:
+        catalog.execute("UPDATE video SET duration_ms = 8000")  # of which two seconds have results
+    with served(archive) as site:
+        page = site.page("/video/1")
+    assert page.count('<rect class="analysed" x="0.00" width="250.00" height="10"/>') == page.count('role="group"') > 0
+    assert '<span class="hatched" aria-hidden="true"></span> 00:00:06 of it was not analysed.' in page
 
 
 def test_filters_are_kept_in_the_address_and_narrow_the_answer(site: Site) -> None:

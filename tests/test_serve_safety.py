@@ -17,8 +17,10 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import closing
 from functools import partial
+from html import unescape
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 from sqlalchemy import Engine, text
@@ -28,15 +30,18 @@ from starlette.testclient import TestClient
 from indexer.errors import AccessDenied, ConfigError, Corrupt, DecoderCrash, DecodeTimeout, OutOfMemory, VideoSkip
 from indexer.index import current_recipe, index_of
 from indexer.records import Video
+from indexer.search.query import by_label
 from indexer.serve import pictures
 from indexer.serve.app import make_app
 from indexer.serve.archive import Archive as Shown
 from indexer.serve.darkroom import Darkroom, Darkrooms
-from indexer.serve.media import open_inside
+from indexer.serve.media import open_inside, plays_in_browsers
 from indexer.serve.server import serve
 from tests.archives import Archive
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'=1+1.mp4"
+HOSTILE_LABEL = '=HYPERLINK("<script>alert(1)</script>")'
+HOSTILE_TITLE = "<script>alert('title')</script>"
 TOKEN = "a token of many letters"
 
 
@@ -44,9 +49,26 @@ TOKEN = "a token of many letters"
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     archive = Archive(tmp_path_factory.mktemp("hostile"))
     archive.add("inner/plain.mp4")
-    archive.add(HOSTILE, first=7)
+    write_title(archive.add(HOSTILE, first=7), HOSTILE_TITLE)
     archive.run()
+    with closing(sqlite3.connect(archive.folder / "index" / "catalog.db")) as catalog, catalog:
+        rarest = "SELECT label_id FROM label_stat GROUP BY label_id ORDER BY sum(n), label_id LIMIT 1"
+        catalog.execute(f"UPDATE label SET name = ? WHERE id = ({rarest})", [HOSTILE_LABEL])
     return archive
+
+
+def write_title(path: Path, title: str) -> None:
+    plain = path.rename(path.with_suffix(".plain"))
+    with av.open(str(plain)) as source, av.open(str(path), "w", format="mp4") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        target.metadata["title"] = title
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    plain.unlink()
+    with av.open(str(path)) as written:
+        assert written.metadata["title"] == title
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +91,8 @@ def locked(opened: tuple[Shown, Engine]) -> Iterator[TestClient]:
 
 
 def query(client: TestClient) -> str:
-    return f'label:"{client.get("/api/labels").json()[0]["label"]}"'
+    labels = [row["label"] for row in client.get("/api/labels").json()]
+    return f'label:"{next(label for label in labels if label != HOSTILE_LABEL)}"'
 
 
 def number_of(client: TestClient, name: str) -> int:
@@ -165,11 +188,44 @@ def test_file_names_are_text_and_nothing_else(client: TestClient) -> None:
         page = client.get(address).text
         assert "&lt;img src=x onerror=alert(1)&gt;" in page
         assert "<img src=x" not in page
+        assert "<script>alert" not in page  # nor is the title of the file, wherever it is shown
     for hostile in ('"><script>alert(1)</script>', "'onfocus=alert(1) '"):
-        for name in ("q", "under", "sort", "like", "min_score", "t", "n"):
-            page = client.get("/", params={"q": "yoga", name: hostile}).text
+        of_search = [("/", name) for name in ("q", "under", "sort", "like", "min_score", "limit")]
+        of_video = [(f"/video/{number}", name) for name in ("t", "n", "small", "q", "under")]
+        for path, name in of_search + of_video:
+            page = client.get(path, params={"q": "yoga", name: hostile}).text
             assert "<script>alert" not in page
             assert not re.search(r"<[^>]*\sonfocus=", re.sub(r'"[^"]*"', '""', page))
+
+
+def test_names_of_labels_are_text_and_no_formulas(client: TestClient) -> None:
+    q = by_label(HOSTILE_LABEL)
+    page, first = client.get("/", params={"q": q}).text, client.get("/").text
+    (card, *_) = re.findall(r'<a class="open" href="([^"]*)"', page)
+    for shown in (page, first, client.get(unescape(card)).text):
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+        assert "<script>alert" not in shown
+    rows = list(csv.DictReader(io.StringIO(client.get("/export.csv", params={"q": q}).text)))
+    assert {row["label"] for row in rows} == {f"'{HOSTILE_LABEL}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "plays"),
+    [
+        ("a.mp4", "h264", True),
+        ("a.MOV", "h264", True),
+        ("a.webm", "vp9", True),
+        ("a.mp4", "av1", True),
+        ("a.mp4", "hevc", False),
+        ("a.mov", "prores", False),
+        ("a.mp4", "mpeg2video", False),
+        ("a.mkv", "h264", False),
+        ("a.avi", "mpeg4", False),
+        ("a.mp4", "", False),
+    ],
+)
+def test_only_what_all_browsers_know_is_played_as_it_is(name: str, codec: str, plays: bool) -> None:
+    assert plays_in_browsers(f"/videos/{name}", codec) is plays
 
 
 def test_pages_have_no_script_or_style_of_their_own(client: TestClient) -> None:
@@ -357,7 +413,7 @@ def test_a_browser_that_has_gone_away_waits_for_no_copy(
 
     number = number_of(client, "plain.mp4")
     asyncio.run(ask_for_all())
-    assert (len(heard), heard[0], set(heard) - {200, 499}) == (9, 499, set())
+    assert (len(heard), heard[-1], set(heard) - {200, 499}) == (9, 499, set())
     assert len(list(tmp_path.glob("*.mp4"))) < 9
 
 
@@ -451,8 +507,8 @@ def test_an_address_that_others_reach_needs_a_token_that_is_not_short(archive: A
         serve(archive.job_path, host="127.0.0.1", port=0, names=(), token=None, semantic="/nowhere", as_json=False)
 
 
-@pytest.mark.parametrize(("host", "has_token"), [("127.0.0.1", False), ("0.0.0.0", True)])
-def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str, has_token: bool) -> None:
+@pytest.mark.parametrize(("host", "has_token"), [([], False), (["--host", "0.0.0.0"], True)])
+def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: list[str], has_token: bool) -> None:
     command = [
         sys.executable,
         "-m",
@@ -462,8 +518,7 @@ def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str,
         str(archive.job_path),
         "--port",
         "0",
-        "--host",
-        host,
+        *host,
         "--json",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -476,6 +531,8 @@ def test_the_command_serves_until_it_is_interrupted(archive: Archive, host: str,
             assert (found[2] is not None) == has_token
             assert json.loads(process.stdout.readline()) == {"job": "test", "address": found[0].strip()}
             address = f"http://127.0.0.1:{found[1]}/"
+            with socket.socket() as other:  # what only listens on 127.0.0.1 is not there
+                assert (other.connect_ex(("127.0.0.2", int(found[1]))) == 0) == has_token
             assert _get(address).status_code == (401 if has_token else 200)
             assert _get(address, params={"token": found[2]} if has_token else None).status_code == 200
         finally:
