@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from demo.__main__ import JOB
 
 TARGET = "docs/search-page.png"
-QUERY = "?q=wheel+spinning"
+QUERY = "?q=wheel+spinning+score:>0.5"
 
 
 def main() -> None:

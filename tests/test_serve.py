@@ -130,8 +130,8 @@ def test_a_small_copy_holds_the_moment(site: Site, tmp_path: Path) -> None:
     page = site.page(f"/video/{video_id}", t="7", small="1")
     (src,) = links(page, "/copy/")
     assert src == f"/copy/{video_id}/2000-10400.mp4#t=5"
-    assert f'<a href="/video/{video_id}?t=0&amp;n=0&amp;small=1">the minute before</a>' in page
-    assert "the minute after" not in page
+    assert f'<a href="/video/{video_id}?t=0&amp;n=0&amp;small=1">the part before</a>' in page
+    assert "the part after" not in page
     copy = site.get(f"/copy/{video_id}/2000-4000.mp4")
     assert copy.headers["content-type"] == "video/mp4"
     width, height, seconds = pictures(copy.content, tmp_path / "copy.mp4")
