@@ -151,8 +151,7 @@ class Decode(_Section):
 
     backend: Annotated[Backend, fields.one_of(get_args(Backend))] = Field(
         default="auto",
-        description="The reader of video files. auto: the one that suits the machine, normally pyav. "
-        "nvdec: on an NVIDIA GPU (extra `nvdec`), and pyav for each file that it refuses.",
+        description="The reader of video files; auto: pyav. nvdec: on an NVIDIA GPU, with pyav for each file that it refuses.",
     )
     timeout: Annotated[float, fields.duration("1s", "24h")] = Field(
         default="2m",

@@ -112,7 +112,7 @@ def test_nobody_is_told_to_install_another_program_of_our_name() -> None:
     """This one is not published: only its folder, and the packages it can use, may be installed by name."""
     written = [*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "indexer").rglob("*.py")]
     told = {found for path in written for found in re.findall(r"pip install (--upgrade \.|[\w'\[-]+)", path.read_text())}
-    assert told == {"--upgrade .", "opentimelineio", "sentence-transformers", "faiss-cpu", "pandas"}
+    assert told == {"--upgrade .", "opentimelineio", "sentence-transformers", "faiss-cpu", "pandas", "torchcodec"}
 
 
 def test_every_command_takes_json_as_the_page_says() -> None:

@@ -64,7 +64,7 @@ def decoders(job: Job | None) -> Finding:
 
         if reason := why_unusable("cuda"):
             fix = (
-                "Install indexer[nvdec] and FFmpeg's libraries on a machine with an NVIDIA GPU, or set decode.backend to auto."
+                "Install torchcodec and FFmpeg's libraries on a machine with an NVIDIA GPU, or set decode.backend to auto."
             )
             return warning(f"decode.backend is nvdec, but {reason}: pyav reads every file", fix)
     found = reader_versions()

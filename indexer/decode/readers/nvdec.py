@@ -1,4 +1,4 @@
-"""The nvdec reader: pictures are decoded, and made small, on an NVIDIA GPU, by torchcodec (`pip install 'indexer[nvdec]'`).
+"""The nvdec reader: pictures are decoded, and made small, on an NVIDIA GPU, by torchcodec (`pip install torchcodec`).
 
 It takes what every NVDEC decodes and torchcodec converts as we mean it, progressive 8-bit 4:2:0 that is not turned, and
 refuses the rest; `open_reader` then takes pyav for that file. Where it loses its place in the middle, pyav goes on from there.
