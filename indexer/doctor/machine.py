@@ -63,9 +63,7 @@ def decoders(job: Job | None) -> Finding:
         from indexer.decode.readers.nvdec import why_unusable
 
         if reason := why_unusable("cuda"):
-            fix = (
-                "Install torchcodec and FFmpeg's libraries on a machine with an NVIDIA GPU, or set decode.backend to auto."
-            )
+            fix = "Install torchcodec and FFmpeg's libraries on a machine with an NVIDIA GPU, or set decode.backend to auto."
             return warning(f"decode.backend is nvdec, but {reason}: pyav reads every file", fix)
     found = reader_versions()
     broken = {name: version for name, version in found.items() if isinstance(version, Exception)}

@@ -89,13 +89,8 @@ class RayCluster:
         # On a GPU the clips of one call are copied there while those of the other are computed; the rest stays in order.
         threads = {"concurrency_groups": {"predict": CALLS_PER_ACTOR}} if self._gpus else {}
         self._model = remote(num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_task_retries=0, **threads)(ModelWorker)
-        self._pool = ModelPool(
-            self._start_model,
-            ray.kill,
-            lambda spec: most_batch_clips(self, spec.geometry),
-            fewest=self._job.ray.actors[0],
-            most=most,
-        )
+        fewest = self._job.ray.actors[0]
+        self._pool = ModelPool(self._start_model, ray.kill, self._most_clips, fewest=fewest, most=most)
         self._pool.add()
 
     @property
@@ -223,6 +218,9 @@ class RayCluster:
             self._known_nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         return self._known_nodes
 
+    def _most_clips(self, spec: ModelSpec) -> int:
+        return most_batch_clips(self, spec.geometry)
+
     def _start_model(self) -> Any:
         where: Any = "DEFAULT"
         if not self._gpus:
@@ -275,17 +273,11 @@ def _connect(job: Job) -> str:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     on_terminate = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends this process in the middle of anything
     try:
-        if job.ray.address is None:
-            context: Any = ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=job.ray.object_store,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": job.ray.object_store}
+        if job.ray.address is not None:
             check_reachable(job.ray.address)
-            context = ray.init(address=job.ray.address, log_to_driver=False, logging_level=logging.ERROR)
+            own = {}
+        context: Any = ray.init(job.ray.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
         hint = "" if "Version mismatch" in str(error) else authentication_hint(job)
