@@ -127,7 +127,7 @@ def test_a_ray_that_dies_ends_the_run_and_the_next_one_completes_it(archive: Cus
     assert run.returncode not in (0, 3)
     if victim == "gcs_server":
         last = json.loads(said.splitlines()[-1])
-        assert (run.returncode, last["event"], last["exit_code"]) == (1, "run_failed", 1)
+        assert (run.returncode, last["outcome"], last["exit_code"]) == (1, "failed", 1)
         assert last["message"] == "Ray itself is gone: its head does not answer. Finished videos are safe; run it again."
         with closing(sqlite3.connect(archive.folder / "index" / "catalog.db")) as catalog:
             assert catalog.execute("SELECT outcome FROM run").fetchall() == [("failed",)]

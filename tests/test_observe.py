@@ -249,7 +249,7 @@ def test_old_logs_that_may_not_be_deleted_cost_a_warning_and_no_log(tmp_path: Pa
     for number in range(KEPT):
         s3.put(f"index/logs/20200101T0000{number:02}Z-1.jsonl")
     s3.proxy.plan = lambda request: Status(403, "AccessDenied") if request.method == "DELETE" else None
-    (warning,) = run_observed(archive).warnings
+    _, warning = run_observed(archive).warnings  # the first one: there are no videos
     assert warning.startswith(f"old files stay in {s3.uri}/index/logs: ")
     assert len(s3.listed()) == KEPT + 1
 
@@ -282,7 +282,7 @@ def test_a_bug_is_told_to_all_who_watch_and_keeps_its_traceback(tmp_path: Path, 
     assert "Traceback" in ended.stderr
     (log,) = (tmp_path / "index" / "logs").iterdir()
     last = json.loads(log.read_text().splitlines()[-1])
-    assert (last["event"], last["message"]) == ("run_failed", "a bug: ZeroDivisionError: a part of nothing")
+    assert (last["outcome"], last["message"]) == ("failed", "a bug: ZeroDivisionError: a part of nothing")
     metrics = samples(tmp_path / "m.prom")
     assert (metrics["indexer_run_state failed"], metrics["indexer_run_state running"]) == (1, 0)
     assert (metrics["indexer_videos found"], metrics["indexer_videos indexed"]) == (1, 0)

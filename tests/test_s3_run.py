@@ -147,7 +147,7 @@ def test_credentials_that_end_during_a_run_are_nobodys_fault(s3: S3Place, archiv
 
     s3.proxy.plan = plan
     ended = archive.command("run", str(archive.write_job(output={"uri": "index"})), "--local", "--json")
-    assert (ended.returncode, last_event(ended)["event"]) == (12, "run_failed")
+    assert (ended.returncode, last_event(ended)["outcome"]) == (12, "failed")
     assert "S3 does not accept the credentials: planned ExpiredToken" in last_event(ended)["message"]
     kept = {name for name, state in states().items() if state == "indexed"}
     assert 1 <= len(kept) <= 5
