@@ -269,3 +269,17 @@ def test_what_a_lost_try_left_behind_never_mixes_with_the_next() -> None:
     done = assembly.finish(again, VideoEnd(video, MediaInfo(0, 1, 9, 9, "h264", 25), (SegmentSpan(0, 1, 1),), (), 0, 0))
     assert isinstance(done, IndexedVideo)
     assert done.segments[0].labels == ("b",)
+
+
+def test_decoding_steps_back_behind_the_model_whoever_runs_it() -> None:
+    code = """
+import os
+from indexer.execute.workers import decode_process
+from indexer.records import Unit
+os.nice(15)  # as Ray starts all its workers
+if os.getuid() == 0:
+    os.setuid(65534)
+print(next(decode_process(Unit(()), None, 1 << 30, gpu=False)), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None 19\n", "")

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from indexer.infer.classifier import Classifier
     from indexer.infer.modes import Mode
 
-DECODE_NICENESS = 5
-"""Decoding steps back where both want one core: a waiting model is what keeps everything else waiting."""
+DECODE_NICENESS = 19
+"""Decoding steps back as far as it can where both want one core: a waiting model is what keeps everything else waiting. Ray
+gives all workers a niceness of 15, and only a root may go back to less."""
 RANGE_SECONDS = 600.0
 """A longer video is cut into ranges of at most this: all workers share it, and a killed run loses one range, not all."""
 
