@@ -300,7 +300,7 @@ def test_a_second_signal_ends_a_run_at_once_and_leaves_nothing_half(archive: Arc
             break
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=10)
-    assert run.returncode == 130
+    assert run.returncode in (130, -signal.SIGINT)  # if it was all but over; a shell calls both 130
     end_session(run)  # of Ray, which ends by itself, too, a minute later
     saved = archive.run(sampling={"segment": "200ms", "frames": 8})
     assert saved.ended == "partial"  # there is a file that is no video
