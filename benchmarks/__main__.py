@@ -21,6 +21,7 @@ BENCHMARKS = (
     "side_by_side",
     "whole_run",
     "driver",
+    "slow_model",
     "s3_faults",
     "similar",
     "cells",

@@ -24,7 +24,7 @@ from indexer.execute.contact import Contact, check_versions
 from indexer.execute.ray import complaining_of_ray
 from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
 from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Unit, Video, VideoEnd
-from tests.archives import Archive, Customised, end_session, five_videos, last_event, still_running
+from tests.archives import Archive, Customised, five_videos, last_event, still_running
 
 
 @pytest.fixture
@@ -283,25 +283,3 @@ print(next(decode_process(Unit(()), None, 1 << 30, gpu=False)), os.getpriority(o
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("None 19\n", "")
-
-
-def test_a_second_signal_ends_a_run_at_once_and_leaves_nothing_half(archive: Archive) -> None:
-    for count in range(8):
-        archive.add(f"more{count}.mp4", first=count, frames=500)
-    job = archive.write_job(sampling={"segment": "200ms", "frames": 8})
-    run = subprocess.Popen(
-        [sys.executable, "-m", "indexer", "run", str(job)], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert run.stderr is not None
-    for line in run.stderr:
-        if "videos found" in line:
-            run.send_signal(signal.SIGINT)
-        if "once more to stop at once" in line:
-            break
-    run.send_signal(signal.SIGINT)
-    run.communicate(timeout=10)
-    assert run.returncode in (130, -signal.SIGINT)  # if it was all but over; a shell calls both 130
-    end_session(run)  # of Ray, which ends by itself, too, a minute later
-    saved = archive.run(sampling={"segment": "200ms", "frames": 8})
-    assert saved.ended == "partial"  # there is a file that is no video
-    assert saved.videos["indexed"] + saved.videos["unchanged"] == 13
