@@ -27,19 +27,7 @@ def measure(videos: int, packs: int) -> dict[str, Any]:
         for number in range(videos):
             (archive.videos / f"v{number}-{packs}.mp4").write_bytes(b"0")
         job = str(archive.write_job(sampling={"segment": "1s", "frames": 4}))
-        began = time.monotonic()
-        run = subprocess.Popen(
-            [sys.executable, "-m", "indexer", "run", job, "--json"],
-            env=os.environ | archive.environment(STANDIN), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        assert run.stdout is not None
-        memory: list[tuple[int, float]] = []
-        for line in run.stdout:
-            event = json.loads(line)
-            if event["event"] == "progress":
-                memory.append((event["done"], resident_bytes(run.pid)))
-        wall = time.monotonic() - began
-        assert run.wait() == 0
+        event, memory, wall = watch(archive, job, STANDIN)
         cpu, most = (archive.folder / "memory" / STANDIN / "driver").read_text().split()
     return {
         "wall_seconds": wall,
@@ -48,6 +36,25 @@ def measure(videos: int, packs: int) -> dict[str, Any]:
         "commit": event["stages"]["commit"],
         "memory": memory,
     }
+
+
+def watch(archive: Customised, job: str, standin: str) -> tuple[dict[str, Any], list[tuple[int, float]], float]:
+    """The last event of a run, the driver's memory by videos done, and wall seconds."""
+    began = time.monotonic()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "indexer", "run", job, "--json"],
+        env=os.environ | archive.environment(standin), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    memory: list[tuple[int, float]] = []
+    event: dict[str, Any] = {}
+    for line in run.stdout:
+        event = json.loads(line)
+        if event["event"] == "progress":
+            memory.append((event["done"], resident_bytes(run.pid)))
+    wall = time.monotonic() - began
+    assert run.wait() == 0
+    return event, memory, wall
 
 
 def resident_bytes(pid: int) -> float:

@@ -5,15 +5,10 @@ A stand-in for the model takes its time, so decoding is always ahead of it; the 
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.driver import every_tenth, resident_bytes, slope
+from benchmarks.driver import every_tenth, slope, watch
 from tests.archives import Customised
 
 STANDIN = "model_is_slow"
@@ -27,19 +22,7 @@ def main() -> dict[str, object]:
         for number in range(1, VIDEOS):
             (archive.videos / f"v{number}.mp4").write_bytes(first.read_bytes())
         job = str(archive.write_job(sampling={"segment": "400ms"}, ray={"object_store": STORE}))
-        began = time.monotonic()
-        run = subprocess.Popen(
-            [sys.executable, "-m", "indexer", "run", job, "--json"],
-            env=os.environ | archive.environment(STANDIN), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        assert run.stdout is not None
-        memory: list[tuple[int, float]] = []
-        for line in run.stdout:
-            event = json.loads(line)
-            if event["event"] == "progress":
-                memory.append((event["done"], resident_bytes(run.pid)))
-        wall = time.monotonic() - began
-        assert run.wait() == 0
+        event, memory, wall = watch(archive, job, STANDIN)
         spilled = (archive.folder / "memory" / STANDIN / "spilled").read_text()
     return {
         "videos": VIDEOS,

@@ -85,7 +85,7 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
         code = 128 + (stop.signal or 0)
         reporter.failed("interrupted before any video was begun; nothing is lost", code)
         return code
-    except Exception as error:
+    except Exception as error:  # told to all who watch, and raised again for its traceback
         reporter.failed(f"a bug: {type(error).__name__}: {error}", 1)
         raise
     return EXIT_CODES[outcome] if stop.signal is None else 128 + stop.signal
