@@ -189,8 +189,8 @@ class _Work:
                     self._publish("running")
             self._reporter.note(executor.describe())
             self._read_meter(executor.meter)
-        except Exception:
-            self._commit()  # what was finished before stays done
+        except Exception:  # a bug, too: its reason goes on unchanged, and what was finished before stays done
+            self._commit()
             raise
         self._commit()
 
