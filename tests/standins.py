@@ -67,6 +67,8 @@ def decoders_misbehave() -> None:
     def decode_video(video: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
         with Path(os.environ["INDEXER_TEST_FOLDER"], "tries").open("a") as file:
             file.write(f"{Path(video.uri).stem}\n")
+        if Path(video.uri).stem in {"segfault", "abort", "killed"}:
+            time.sleep(0.5)  # what the process said before must have left it: else its death is the machine's, and not counted
         match Path(video.uri).stem:
             case "segfault":
                 ctypes.string_at(0)
