@@ -181,6 +181,7 @@ def test_keys_go_through_hits_and_frames(open_page: OpenPage, query: str) -> Non
         now = page.evaluate("document.getElementById('player').currentTime")
         assert now - start == pytest.approx((frames + 0.5) / 25, abs=0.01), key
     page.locator("#player").click()
+    wait_for(page, "!document.getElementById('player').paused")  # a busy browser plays a while after the click
     places = []
     for key in (".", ".", ","):  # the first one pauses it, too
         page.keyboard.press(key)
