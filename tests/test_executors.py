@@ -104,6 +104,7 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
         if "videos found" in line:
             break
     assert listening(run.pid) <= LOOPBACK
+    assert scripts(run.pid) & {"monitor.py", "log_monitor.py", "dashboard.py"} == set()  # nobody asks them anything
     sessions = session_folders(run.pid)
     assert len(sessions) == 1
     send(run.pid, number)  # Ctrl-C reaches all processes of a terminal, a service manager's signal the first one
@@ -134,10 +135,18 @@ def listening(session: int) -> set[str]:
     return found
 
 
+def words(session: int) -> list[str]:
+    """Of the command lines of all its processes."""
+    return [word for pid in processes(session) for word in Path("/proc", pid, "cmdline").read_bytes().decode().split("\0")]
+
+
+def scripts(session: int) -> set[str]:
+    return {Path(word).name for word in words(session) if word.endswith(".py")}
+
+
 def session_folders(session: int) -> set[Path]:
     """Of the Ray that a session has started."""
-    words = [Path("/proc", pid, "cmdline").read_bytes().decode().split("\0") for pid in processes(session)]
-    return {Path(word.partition("=")[2]) for line in words for word in line if word.startswith("--session-dir=")}
+    return {Path(word.partition("=")[2]) for word in words(session) if word.startswith("--session-dir=")}
 
 
 def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -> None:

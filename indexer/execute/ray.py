@@ -26,6 +26,7 @@ from indexer.execute.calls import CALLS_PER_ACTOR
 from indexer.execute.cluster import Lost, MachineLost
 from indexer.execute.contact import Contact, answers, authentication_hint, check_reachable, check_versions, versions
 from indexer.execute.gauges import Gauges
+from indexer.execute.lean import without_helpers
 from indexer.execute.pool import ModelPool
 from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
 from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD, most_batch_clips
@@ -277,7 +278,8 @@ def _connect(job: Job) -> str:
         if job.ray.address is not None:
             check_reachable(job.ray.address)
             own = {}
-        context: Any = ray.init(job.ray.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        with without_helpers(ray):
+            context: Any = ray.init(job.ray.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
         hint = "" if "Version mismatch" in str(error) else authentication_hint(job)
