@@ -100,10 +100,10 @@ class ConsoleReporter:
 
     def _next_command(self, tally: Tally) -> str:
         job = shlex.quote(self._job_path)
-        if tally.failed and tally.run_id is not None:
-            return f"indexer failures {job}"
-        if tally.failed or tally.left:
+        if tally.left or (tally.failed and tally.run_id is None):
             return f"indexer run {job}"
+        if tally.failed:
+            return f"indexer failures {job}"
         label = next((label for label, _ in tally.labels.most_common(1)), None)
         return f"indexer status {job}" if label is None else f"indexer search {shlex.quote(label)} --job {job}"
 
