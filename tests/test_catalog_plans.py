@@ -21,7 +21,7 @@ from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.catalog.lookup import failures
 from indexer.records import Failure, IndexedVideo, MediaInfo, Recipe, Segment, Video
-from indexer.search import find, search
+from indexer.search import costs, find, search
 from indexer.search.label_counts import label_counts
 from indexer.search.recipes import searched_recipes
 from tests.catalogs import a_part
@@ -134,12 +134,13 @@ def test_searches_find_their_rows_by_indexes(engine: Engine, run: RunRef, monkey
 
     common, rare = 'label:"action 0"', 'label:"action 7" near:10s label:"action 0" -label:"action 3"'
     assert of(rare) == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
-    assert of(common, under="/srv/7/") == IN_ANY_SEARCH | {"video by uri", counting}
+    assert of(common, under="/srv/7/") == IN_ANY_SEARCH | {"video by uri", STRONG_HITS, counting}
+    assert of(common, under="/srv/7/tape 0007") == IN_ANY_SEARCH | {"video by uri", counting}  # all of one are few
     monkeypatch.setattr(find, "WHOLE", 100)  # then many hits are too many to be read at once
     assert of(common, sort="newest") == IN_ANY_SEARCH | {"video along ix_video_modified_at"}
     assert of(common, sort="video") == IN_ANY_SEARCH | {"video along uq_video_uri", counting}
     with monkeypatch.context() as patch:  # as if going through the newest videos took longer than asking which have the label
-        patch.setattr(find, "HIT_COST", 0)
+        patch.setattr(costs, "HIT_COST", 0)
         for sort in ("newest", "video"):
             assert of('label:"action 7"', sort=sort) == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
     assert of(common) == IN_ANY_SEARCH | {STRONG_HITS, counting}
@@ -155,7 +156,8 @@ def test_hits_are_found_by_indexes_though_nothing_forbids_to_read_them_all(engin
 
     key, labels = "hit by recipe_id, label_id, video_id", "hit by recipe_id, label_id"
     assert of('label:"action 7" near:10s label:"action 0" -label:"action 3"') == {key, labels}
-    assert of('label:"action 0"', under="/srv/7/") == {key}
+    assert of('label:"action 0"', under="/srv/7/") == {key, STRONG_HITS}
+    assert of('label:"action 0"', under="/srv/7/tape 0007") == {key}
     assert of('label:"action 0"', sort="newest") == {key}
     assert of('label:"action 0"') == {key, STRONG_HITS}
     assert of('label:"action 0"', min_score=0.5) == {key, STRONG_HITS}

@@ -43,6 +43,9 @@ _CONNECTING = {
     "tcp_user_timeout": "60000",
 }
 
+# PostgreSQL plans for a tenth of an answer, and compiles what would take long if all of it was read.
+_FIRST_ROWS = text("SELECT set_config('cursor_tuple_fraction', '0.001', true), set_config('jit', 'off', true)")
+
 _LIMITS = text(
     "SELECT set_config('lock_timeout', :wait, true), set_config('idle_in_transaction_session_timeout', :silence, true)"
 )
@@ -114,12 +117,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """One view of the catalog that no commit of others changes while the block lasts."""
+def reading(engine: Engine, *, first_rows: bool = False) -> Iterator[Connection]:
+    """One view of the catalog that no commit of others changes while the block lasts.
+
+    `first_rows`: answers are read piece by piece, and seldom to their end.
+    """
     with _sentences(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
+            if first_rows and engine.dialect.name == "postgresql":
+                connection.execute(_FIRST_ROWS)
             yield connection
 
 

@@ -105,7 +105,7 @@ def search(
     that there are no results of, or one action twice.
     """
     asked = parse(query)
-    with reading(engine) as connection:
+    with reading(engine, first_rows=True) as connection:
         try:
             recipes = searched_recipes(connection, recipe_digest, asked.model)
         except ConfigError as error:  # the model of the query

@@ -18,18 +18,15 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, text
 
-from indexer.search.hits import Hits, ids
+from indexer.search import costs
+from indexer.search.hits import STRONG, Hits, ids
 from indexer.search.moments import Hit, Moment, merge, near, overlaps
 from indexer.search.query import Limit
 from indexer.search.recipes import SearchedRecipe, Standing, standing_results
-from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter, Wanted
+from indexer.search.videos import VIDEOS_AT_ONCE, FoundVideo, Sort, VideoFilter, Wanted, in_chunks
 
 WHOLE = 300
 """Hits that are read at once without much ado: some milliseconds. Moments of rarer labels are all counted."""
-HIT_COST = 1.5
-"""What it costs to read a hit and sort its video in, against asking one video for such hits (python -m benchmarks.catalog)."""
-_NEAR_IS_RARE = 20
-"""So many videos with an action are looked at until another one is near it: a guess."""
 MOST_HITS = 30_000
 """Best hits of a common label that are looked through before all its videos are."""
 _PORTION = 30_000
@@ -40,8 +37,12 @@ SEEN = 0.1
 _FEW_VIDEOS = 16
 _HITS_PER_MOMENT = 2
 """Best hits that are looked at first for each moment wanted ..."""
+_HITS_IF_FILTERED = 10
+"""... if only some videos are allowed ..."""
 _GROWTH = 3
-"""... and how many times more if they were too few."""
+"""... and how many times more, at least, if they were too few ..."""
+_MARGIN = 1.3
+"""... or so many times what seems to be needed."""
 _GIVE_UP = 18
 """Best hits for each moment wanted from which it is asked whether to go on, if only some videos are allowed."""
 
@@ -102,25 +103,30 @@ class Finder:
         self.hits, self._leading = min(
             (self._of_labels.count(labels, question.least_score), labels) for labels in question.actions
         )
-
         self._second = next((labels for labels in question.actions if labels != self._leading), ())
 
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
         few_hits = self.hits <= WHOLE
-        few_videos = bool(self._videos) and self._videos.fewer_than(self._connection, min(self.hits, VIDEOS_AT_ONCE))
-        in_order = self._moments(_chunks(self._in_order(sort, limit)))
+        allowed = self._videos.count(self._connection, costs.MOST_VIDEOS) if self._videos else self._indexed
+        few_videos = bool(self._videos) and (allowed < self.hits if few_hits else self._all_are_fewer(limit, allowed))
+        in_order = self._moments(self._in_order(sort, limit, allowed))
         if few_videos and (few_hits or sort == "best"):
             return _first(in_order, sort, limit)
         if few_hits:
-            hits = self._of_labels.best(self._leading, self._question.least_score, self.hits)
-            return _first(self._moments(_chunks(_videos_of(hits), first=VIDEOS_AT_ONCE)), sort, limit)
+            hits = self._of_labels.best(self._leading, self._question.least_score, self.hits + 1, self._videos).hits
+            videos = iter(dict.fromkeys(video_id for _, video_id in hits))
+            return _first(self._moments(in_chunks(lambda size: list(islice(videos, size)), VIDEOS_AT_ONCE)), sort, limit)
         if sort == "best":
             return self._best(limit) or _first(in_order, sort, limit)
         some = list(islice(in_order, limit + 1))
         return some[:limit], len(some) if len(some) <= limit else None
 
-    def _in_order(self, sort: Sort, limit: int) -> Iterator[int]:
+    def _all_are_fewer(self, limit: int, allowed: int) -> bool:
+        strong = self._of_labels.count(self._leading, max(STRONG, self._question.least_score))
+        return costs.all_are_fewer(limit, hits=self.hits, strong=strong, indexed=self._indexed, allowed=allowed)
+
+    def _in_order(self, sort: Sort, limit: int, allowed: int) -> Iterator[Sequence[int]]:
         """The ids of allowed videos with hits, in this order: video by video, or through the hits if these are few."""
         wanted = Wanted(
             labels=self._by_recipe(self._leading),
@@ -129,12 +135,13 @@ class Finder:
             near_ms=self._question.near_ms,
             segment_ms=max((recipe.segment_ms for recipe in self._recipes), default=0),
         )
-        looked_at = float(self._indexed)
+        looked_at, first = float(allowed), VIDEOS_AT_ONCE
         if sort != "best":  # until there are enough
-            looked_at = limit * self._indexed / max(self.hits, 1) * (_NEAR_IS_RARE if self._second else 1)
-        if self.hits * HIT_COST < looked_at:
-            return self._videos.ids_by_hits(self._connection, sort, wanted)
-        return self._videos.ids(self._connection, sort, wanted)
+            near = bool(self._second)
+            looked_at = costs.looked_at(limit, hits=self.hits, indexed=self._indexed, allowed=allowed, near=near)
+            first = _FEW_VIDEOS if near else costs.videos_of(limit, hits=self.hits, indexed=self._indexed, most=VIDEOS_AT_ONCE)
+        through = self._videos.ids_by_hits if costs.hits_are_fewer(self.hits, looked_at) else self._videos.ids
+        return through(self._connection, sort, wanted, first=first)
 
     def _by_recipe(self, labels: Iterable[str]) -> dict[int, list[int]]:
         found = {recipe.recipe_id: ids(recipe, labels) for recipe in self._recipes}
@@ -145,22 +152,20 @@ class Finder:
         found: list[Found] = []
         waiting: list[tuple[int, int]] = []  # a heap of videos: what their moments may reach at best, and their ids
         known: set[int] = set()
-        count = _HITS_PER_MOMENT * limit
+        count = (_HITS_IF_FILTERED if self._videos else _HITS_PER_MOMENT) * limit
         while count <= max(MOST_HITS, _GROWTH * _HITS_PER_MOMENT * limit):
-            hits = self._of_labels.best(self._leading, self._question.least_score, count)
+            hits, end = self._of_labels.best(self._leading, self._question.least_score, count, self._videos)
             for video in self._reach([hit for hit in hits if hit[1] not in known]):
                 heapq.heappush(waiting, video)
             known.update(video_id for _, video_id in hits)
-            all_hits = len(hits) < count
-            # What has no hit among these comes after the last of them.
-            sure = self._look_at(waiting, found, None if all_hits else hits[-1], limit)
-            if all_hits:
+            sure = self._look_at(waiting, found, end, limit)
+            if end is None:
                 return _first(found, "best", limit)
             if sure >= limit:
                 return _first(found, "best", limit)[0], None
             if self._videos and count >= _GIVE_UP * limit and sure * MOST_HITS < limit * count:
                 return None  # at this rate they are too few: the label's hits are in other videos
-            count *= _GROWTH
+            count *= max(_GROWTH, min(_GROWTH**2, round(_MARGIN * limit / max(sure, 1)))) if self._videos else _GROWTH
         return None
 
     def _reach(self, hits: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -240,19 +245,6 @@ class Finder:
 
 def _allowed(limits: Iterable[Limit], value: float) -> bool:
     return all(limit.allows(value) for limit in limits)
-
-
-def _videos_of(hits: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """The ids of the videos of these hits, each once."""
-    return iter(dict.fromkeys(video_id for _, video_id in hits))
-
-
-def _chunks(ids: Iterator[int], *, first: int = _FEW_VIDEOS) -> Iterator[Sequence[int]]:
-    """Few at first, as the first moments are often enough, then more and more."""
-    size = first
-    while chunk := list(islice(ids, size)):
-        yield chunk
-        size = min(2 * size, VIDEOS_AT_ONCE)
 
 
 def _portions(videos: Iterable[FoundVideo]) -> Iterator[list[FoundVideo]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
+import sys
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, text
 
 from indexer.search.recipes import SearchedRecipe
-from indexer.search.videos import VIDEOS_AT_ONCE
+from indexer.search.videos import VIDEOS_AT_ONCE, VideoFilter
 
 STRONG = 5000
 """Score, in ten-thousandths, from which the hits of each label are in an index by score."""
@@ -19,16 +19,23 @@ _COUNT = text(
 ).bindparams(bindparam("labels", expanding=True))
 
 _BEST = "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id = :label_id AND score >= :score"
-_IN_ORDER = " ORDER BY score DESC, video_id LIMIT :count"
-_BEST_OF_ANY = text(_BEST + _IN_ORDER)
 # Not a parameter: whoever reads an index of some rows must say that no others are asked for.
-_BEST_OF_STRONG = text(f"{_BEST} AND score >= {STRONG}{_IN_ORDER}")
+_STRONG = f" AND score >= {STRONG}"
 
 # The plus keeps planners away from the index by score.
 _BEST_OF_VIDEOS = text(
     "SELECT video_id, max(score) FROM hit WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos"
     " AND +score >= :score GROUP BY video_id"
 ).bindparams(bindparam("labels", expanding=True), bindparam("videos", expanding=True))
+
+
+class BestHits(NamedTuple):
+    """Of some labels, up to a place in the order of scores, then of video ids."""
+
+    hits: list[tuple[int, int]]
+    """Those in allowed videos, as (-score, video id), in this order."""
+    end: tuple[int, int] | None
+    """The place: what is not among them comes after it. None if there is nothing else."""
 
 
 class Hits:
@@ -47,17 +54,23 @@ class Hits:
             count += int(self._connection.execute(_COUNT, values).scalar_one())
         return count
 
-    def best(self, labels: tuple[str, ...], least_score: int, count: int) -> list[tuple[int, int]]:
-        """So many of the best hits of these labels, as (-score, video id), in this order."""
+    def best(self, labels: tuple[str, ...], least_score: int, count: int, videos: VideoFilter) -> BestHits:
+        """Look through so many of the best hits of each label."""
         enough = least_score >= STRONG or self.count(labels, STRONG) >= count
-        statement = _BEST_OF_STRONG if enough else _BEST_OF_ANY
-        streams = []
+        some = _BEST + (_STRONG if enough else "") + " ORDER BY score DESC, video_id LIMIT :count"
+        statement = text(f"SELECT score, video_id, {videos.allows('best.video_id')} FROM ({some}) AS best")
+        hits, ends = [], []
         for recipe in self._recipes:
             for label_id in ids(recipe, labels):
                 values = {"recipe_id": recipe.recipe_id, "label_id": label_id, "score": least_score, "count": count}
-                rows = self._connection.execute(statement, values).all()
-                streams.append([(-score, video_id) for score, video_id in rows])
-        return list(islice(heapq.merge(*streams), count))
+                found = self._connection.execute(statement, {**values, **videos.values}).all()
+                hits += [(-score, video_id) for score, video_id, allowed in found if allowed]
+                if len(found) == count:
+                    ends.append(max((-score, video_id) for score, video_id, _ in found))
+                elif enough and least_score < STRONG:
+                    ends.append((-STRONG, sys.maxsize))  # weaker ones come after all of these
+        end = min(ends, default=None)
+        return BestHits(sorted(hit for hit in hits if end is None or hit <= end), end)
 
     def best_of(self, video_ids: Sequence[int], labels: tuple[str, ...], least_score: int) -> dict[int, int]:
         """Video id -> the best score that any of these labels has in it; videos without any are left out."""

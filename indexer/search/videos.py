@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -115,30 +115,38 @@ class VideoFilter:
         """Whether it refuses anything."""
         return bool(self._values)
 
-    def fewer_than(self, connection: Connection, count: int) -> bool:
-        """Whether less than `count` videos are allowed. Counting stops there."""
-        some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {count}"
-        return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one()) < count
+    def count(self, connection: Connection, most: int) -> int:
+        """How many videos are allowed. Counting stops at `most`."""
+        some = f"SELECT 1 FROM video WHERE {self._where} LIMIT {most}"
+        return int(connection.execute(text(f"SELECT count(*) FROM ({some}) AS counted"), self._values).scalar_one())
 
-    def ids(self, connection: Connection, sort: Sort, wanted: Wanted | None = None) -> Iterator[int]:
-        """The ids of all allowed videos, in this order, read as they are asked for; of those that have what is wanted only."""
-        conditions, values = [self._where], dict(self._values)
-        if wanted is not None:
-            # As a value of each video in turn, not as a join: planners would read all hits before the first video.
-            looked_up = " OR ".join(f"({hits} AND a.video_id = video.id LIMIT 1) IS NOT NULL" for hits in wanted.selects())
-            conditions.append(f"({looked_up})")
-            values |= wanted.values
-        statement = text(f"SELECT id FROM video WHERE {' AND '.join(conditions)} ORDER BY {_ORDERS[sort]}")
-        yield from connection.execute(statement, values, execution_options={"yield_per": VIDEOS_AT_ONCE}).scalars()
+    def allows(self, video_id: str) -> str:
+        """A condition on the video of a row that a statement has found; it needs `values`."""
+        # As a value of each row in turn, not as a join: planners would begin with the videos.
+        return f"(SELECT 1 FROM video WHERE id = {video_id} AND {self._where}) IS NOT NULL" if self else "1 = 1"
 
-    def ids_by_hits(self, connection: Connection, sort: Sort, wanted: Wanted) -> Iterator[int]:
+    @property
+    def values(self) -> Mapping[str, Any]:
+        return self._values
+
+    def ids(self, connection: Connection, sort: Sort, wanted: Wanted, *, first: int) -> Iterator[Sequence[int]]:
+        """The ids of allowed videos that have what is wanted, in this order: as many as `first`, then more each time."""
+        # As a value of each video in turn, not as a join: planners would read all hits before the first video.
+        looked_up = " OR ".join(f"({hits} AND a.video_id = video.id LIMIT 1) IS NOT NULL" for hits in wanted.selects())
+        statement = text(f"SELECT id FROM video WHERE {self._where} AND ({looked_up}) ORDER BY {_ORDERS[sort]}")
+        # Each one costs the database a look-up: it must find no more than are asked for.
+        as_asked = {"stream_results": True, "max_row_buffer": VIDEOS_AT_ONCE}
+        found = connection.execute(statement, self._values | wanted.values, execution_options=as_asked)
+        yield from in_chunks(found.scalars().fetchmany, first)
+
+    def ids_by_hits(self, connection: Connection, sort: Sort, wanted: Wanted, *, first: int) -> Iterator[Sequence[int]]:
         """The same, found through the hits, all of which are read first."""
         hits = " UNION ALL ".join(wanted.selects())
         statement = text(
             f"SELECT id FROM (SELECT DISTINCT video_id FROM ({hits}) AS hits) AS named"
             f" JOIN video ON id = video_id WHERE {self._where} ORDER BY {_SORTED[sort]}"
         )
-        yield from connection.execute(statement, self._values | wanted.values).scalars()
+        yield from in_chunks(connection.execute(statement, self._values | wanted.values).scalars().fetchmany, first)
 
     def read(self, connection: Connection, standing: Mapping[int, Standing], video_ids: Sequence[int]) -> Iterator[FoundVideo]:
         """Those of `video_ids` that are allowed and have results, in the order given."""
@@ -163,6 +171,14 @@ class VideoFilter:
     def _begins(self, prefix: str, name: str) -> None:
         self._conditions.append(f"uri >= :{name}_first AND uri < :{name}_beyond")
         self._values |= {f"{name}_first": prefix, f"{name}_beyond": beyond(prefix)}
+
+
+def in_chunks(take: Callable[[int], Sequence[int]], first: int) -> Iterator[Sequence[int]]:
+    """All that there is to `take`: few at first, as the first moments are often enough, then more and more."""
+    size = first
+    while chunk := take(size):
+        yield chunk
+        size = min(2 * size, VIDEOS_AT_ONCE)
 
 
 def beyond(prefix: str) -> str:
