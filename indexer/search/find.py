@@ -108,7 +108,9 @@ class Finder:
     def find(self, sort: Sort, limit: int) -> tuple[list[Found], int | None]:
         """The first `limit` moments in this order, and how many there are in all; None if not all were looked at."""
         few_hits = self.hits <= WHOLE
-        allowed = self._videos.count(self._connection, costs.MOST_VIDEOS) if self._videos else self._indexed
+        allowed = self._videos.count(self._connection, costs.MOST_VIDEOS) if self._videos else costs.MOST_VIDEOS
+        if allowed == costs.MOST_VIDEOS:  # or more: nobody counts them
+            allowed = max(allowed, self._indexed)
         few_videos = bool(self._videos) and (allowed < self.hits if few_hits else self._all_are_fewer(limit, allowed))
         in_order = self._moments(self._in_order(sort, limit, allowed))
         if few_videos and (few_hits or sort == "best"):
