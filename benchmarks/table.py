@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 GOAL_MS = 10
 """What half of the searches should not take longer than, at ten million segments."""
+RATIOS = "Compare within a row: the machine is shared, and was not equally fast in the hour of each."
 CONTENDERS = {
     "indexer": "`indexer run`",
     "torchvision": "torchvision's own recipe",
@@ -23,14 +24,18 @@ CONTENDERS = {
 
 
 def side_by_side(figures: dict[str, Any]) -> str:
-    """A row for each kind of work, wall seconds of each contender."""
+    """A row for each kind of work: our wall seconds, and how many times as long the others take.
+
+    Rows may be of different hours, in which the same machine was not equally fast; those of one row were measured in turn.
+    """
     lines = ["| | " + " | ".join(CONTENDERS.values()) + " |", "|---" + "|--:" * len(CONTENDERS) + "|"]
     for name, workload in sorted(figures.items()):
         if isinstance(workload, dict) and "wall_seconds" in workload:
             taken = workload["wall_seconds"]
-            cells = [f"{taken[one]:.0f} s" if one in taken else "" for one in CONTENDERS]
+            others = [f"{taken[one] / taken['indexer']:.1f} x" if one in taken else "" for one in list(CONTENDERS)[1:]]
+            cells = [f"{taken['indexer']:.0f} s", *others]
             lines.append(f"| {workload['video_seconds'] // 60} min of {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\nWhole commands, start-up included, r3d_18, {_machine(figures)}.\n"
+    return "\n".join(lines) + f"\n\nWhole commands, start-up included, r3d_18, {_machine(figures)}. {RATIOS}\n"
 
 
 def models(figures: dict[str, Any]) -> str:
