@@ -151,7 +151,7 @@ class Archive:
 
     @property
     def parts(self) -> list[Path]:
-        return sorted((self.folder / "index" / "parts").glob("*"))
+        return sorted((self.folder / "index" / "parts").glob("[!.]*"))
 
 
 class Customised(Archive):

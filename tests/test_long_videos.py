@@ -40,11 +40,13 @@ def archive(tmp_path: Path) -> Archive:
 
 def stored(archive: Archive, index: str = "index") -> list[object]:
     """Every row of every part, embeddings and all."""
-    return [row for part in sorted((archive.folder / index / "parts").glob("*")) for row in pq.read_table(part).to_pylist()]
+    parts = sorted((archive.folder / index / "parts").glob("[!.]*"))
+    return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
 def staged(archive: Archive) -> list[Path]:
-    return sorted((archive.folder / "index" / "staging").glob("*"))
+    """The finished ranges. A worker that was killed may have left a temporary file beside them, which only `gc` takes away."""
+    return sorted((archive.folder / "index" / "staging").glob("[!.]*"))
 
 
 def test_rows_are_the_same_however_a_video_is_split(archive: Archive) -> None:
