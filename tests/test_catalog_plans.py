@@ -56,6 +56,19 @@ def run(engine: Engine) -> RunRef:
     return run
 
 
+def sent(engine: Engine, call: Callable[[], object]) -> dict[str, Any]:
+    """The statements that `call` sends -> values for each."""
+    asked: dict[str, Any] = {}
+
+    def hear(*args: Any) -> None:
+        asked[args[2]] = args[3][0] if args[5] else args[3]  # args[5]: the same for many values, of which one is enough
+
+    event.listen(engine, "before_cursor_execute", hear)
+    call()
+    event.remove(engine, "before_cursor_execute", hear)
+    return asked
+
+
 def ways(
     engine: Engine,
     call: Callable[[], object],
@@ -67,15 +80,8 @@ def ways(
 
     Small tables stand for large ones; `by_size`, they are what they are, and PostgreSQL may read them whole.
     """
-    asked: dict[str, Any] = {}
-
-    def hear(*args: Any) -> None:
-        asked[args[2]] = args[3][0] if args[5] else args[3]  # args[5]: the same for many values, of which one is enough
-
-    event.listen(engine, "before_cursor_execute", hear)
-    call()
-    event.remove(engine, "before_cursor_execute", hear)
     found: set[str] = set()
+    asked = sent(engine, call)
     with engine.connect() as connection:
         for statement, values in asked.items():
             if re.match(r"SELECT (?!set_config)|DELETE|UPDATE", statement):
@@ -146,6 +152,27 @@ def test_searches_find_their_rows_by_indexes(engine: Engine, run: RunRef, monkey
     assert of(common) == IN_ANY_SEARCH | {STRONG_HITS, counting}
     assert of(common, min_score=0.5) == IN_ANY_SEARCH | {STRONG_HITS, counting}
     assert of('label:"action 1" label:"action 2"') == IN_ANY_SEARCH | {"hit by recipe_id, label_id", counting}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_videos_of_a_folder_are_in_order_before_one_is_asked_for_hits(
+    engine: Engine, run: RunRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "WHOLE", 100)
+    asked = sent(engine, lambda: search(engine, 'label:"action 0"', RECIPE.digest, limit=5, under="/srv/7/", sort="newest"))
+    ((statement, values),) = ((one, values) for one, values in asked.items() if "ORDER BY" in one and "FROM hit" in one)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute(f"{'EXPLAIN QUERY PLAN' if connection.dialect.name == 'sqlite' else 'EXPLAIN'} {statement}", values)
+        plan = [row[-1] for row in cursor.fetchall()]
+        cursor.close()
+    if connection.dialect.name == "sqlite":  # what comes first is done first
+        assert [line for line in plan if "ORDER BY" in line or "SUBQUERY" in line] == [
+            "USE TEMP B-TREE FOR ORDER BY", "CORRELATED SCALAR SUBQUERY 2"
+        ]  # fmt: skip
+    else:  # what stands deeper
+        asks, sorts = (next(n for n, line in enumerate(plan) if word in line) for word in ("Filter: ((SubPlan", "Sort  ("))
+        assert asks < sorts
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

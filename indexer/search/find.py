@@ -142,8 +142,9 @@ class Finder:
             near = bool(self._second)
             looked_at = costs.looked_at(limit, hits=self.hits, indexed=self._indexed, allowed=allowed, near=near)
             first = _FEW_VIDEOS if near else costs.videos_of(limit, hits=self.hits, indexed=self._indexed, most=VIDEOS_AT_ONCE)
-        through = self._videos.ids_by_hits if costs.hits_are_fewer(self.hits, looked_at) else self._videos.ids
-        return through(self._connection, sort, wanted, first=first)
+        if costs.hits_are_fewer(self.hits, looked_at):
+            return self._videos.ids_by_hits(self._connection, sort, wanted, first=first)
+        return self._videos.ids(self._connection, sort, wanted, first=first, few=allowed < costs.MOST_VIDEOS)
 
     def _by_recipe(self, labels: Iterable[str]) -> dict[int, list[int]]:
         found = {recipe.recipe_id: ids(recipe, labels) for recipe in self._recipes}

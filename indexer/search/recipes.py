@@ -19,7 +19,7 @@ _RECIPES = text(
     "SELECT id, document, label_set, digest = :digest AS own FROM recipe WHERE digest = :digest"
     " OR EXISTS (SELECT 1 FROM part WHERE part.recipe_id = recipe.id AND part.state = 'live') ORDER BY id"
 )
-_LABELS = text("SELECT id, name FROM label WHERE label_set = :label_set")
+_LABELS = text("SELECT name, id FROM label WHERE label_set = :label_set")
 _LIVE = text(
     "SELECT video_id, recipe_id, part_id, segments FROM result"
     " WHERE video_id IN :videos AND recipe_id IN :recipes AND part_id IS NOT NULL"
@@ -44,14 +44,14 @@ def searched_recipes(connection: Connection, digest: str | None, model: str | No
     recipes = []
     for row in connection.execute(_RECIPES, {"digest": digest or ""}).all():
         document = json.loads(row.document)
-        labels = connection.execute(_LABELS, {"label_set": row.label_set})
+        labels = connection.execute(_LABELS, {"label_set": row.label_set}).all()
         recipes.append(
             SearchedRecipe(
                 recipe_id=row.id,
                 own=bool(row.own),
                 model=document["model"]["name"],
                 segment_ms=round(1000 * document["sampling"]["segment"]),
-                label_ids={label.name: label.id for label in labels},
+                label_ids=dict(map(tuple, labels)),
             )
         )
     if model is None or not recipes:

@@ -115,6 +115,7 @@ def _phrases(names: tuple[str, ...]) -> Phrases:
     return (*phrases, *general)
 
 
+@lru_cache(maxsize=4096)
 def plain(words: str) -> str:
     """Names that are the same like this are one name to people."""
     return " ".join(words.casefold().replace("_", " ").split())

@@ -16,6 +16,7 @@ Sort = Literal["best", "newest", "video"]
 then its uri; or by its uri. Then by time. No two moments are level, so a longer answer always begins with the shorter one."""
 
 VIDEOS_AT_ONCE = 500
+_ALL = 2**62
 
 _ORDERS: dict[Sort, str] = {"best": "id", "newest": "modified_at DESC, uri", "video": "uri"}
 # The same, but sorted: planners would go through all videos in this order, and look whether they have hits.
@@ -95,6 +96,7 @@ class VideoFilter:
         """
         self._conditions = ["gone_at IS NULL"]
         self._values: dict[str, Any] = {}
+        self._in_one_range = False
         if under:
             self._begins(under, "under")
         if path is not None:
@@ -129,11 +131,17 @@ class VideoFilter:
     def values(self) -> Mapping[str, Any]:
         return self._values
 
-    def ids(self, connection: Connection, sort: Sort, wanted: Wanted, *, first: int) -> Iterator[Sequence[int]]:
-        """The ids of allowed videos that have what is wanted, in this order: as many as `first`, then more each time."""
-        # As a value of each video in turn, not as a join: planners would read all hits before the first video.
-        looked_up = " OR ".join(f"({hits} AND a.video_id = video.id LIMIT 1) IS NOT NULL" for hits in wanted.selects())
-        statement = text(f"SELECT id FROM video WHERE {self._where} AND ({looked_up}) ORDER BY {_ORDERS[sort]}")
+    def ids(self, connection: Connection, sort: Sort, wanted: Wanted, *, first: int, few: bool) -> Iterator[Sequence[int]]:
+        """The ids of allowed videos that have what is wanted, in this order: as many as `first`, then more each time.
+
+        If only `few` are allowed, those of one folder are not looked for among all videos in the order of their dates.
+        """
+        # As a value of each video in turn, not as a join: planners would read all hits before the first video. Of videos that
+        # are in order already: the limit cuts nothing, but keeps planners from asking all of them before they sort.
+        looked_up = " OR ".join(f"({hits} AND a.video_id = ordered.id LIMIT 1) IS NOT NULL" for hits in wanted.selects())
+        order = (_SORTED if few and self._in_one_range and sort == "newest" else _ORDERS)[sort]
+        ordered = f"SELECT id FROM video WHERE {self._where} ORDER BY {order} LIMIT {_ALL}"
+        statement = text(f"SELECT id FROM ({ordered}) AS ordered WHERE {looked_up}")
         # Each one costs the database a look-up: it must find no more than are asked for.
         as_asked = {"stream_results": True, "max_row_buffer": VIDEOS_AT_ONCE}
         found = connection.execute(statement, self._values | wanted.values, execution_options=as_asked)
@@ -169,6 +177,7 @@ class VideoFilter:
         return " AND ".join(self._conditions)
 
     def _begins(self, prefix: str, name: str) -> None:
+        self._in_one_range = True
         self._conditions.append(f"uri >= :{name}_first AND uri < :{name}_beyond")
         self._values |= {f"{name}_first": prefix, f"{name}_beyond": beyond(prefix)}
 
