@@ -3,7 +3,8 @@
     python -m benchmarks catalog 10_000_000          segments; 1,000,000 without a number
 
 Videos of 100 segments with five labels each, which are as unevenly common as those of real archives. On an SQLite file, and
-on a PostgreSQL server of its own with its settings as they come. SQL statements of a search are those of `indexer.search`.
+on a PostgreSQL server of its own with its settings as they come, once its autovacuum has been there, as on any later day. SQL
+statements of a search are those of `indexer.search`.
 """
 
 from __future__ import annotations
@@ -128,13 +129,29 @@ def label_counts(engine: Engine) -> None:
         connection.execute(text("SELECT label_id, sum(n) FROM label_stat WHERE recipe_id = 1 GROUP BY label_id")).all()
 
 
-def measure(url: str, segments: int, size_bytes: Callable[[], int]) -> dict[str, object]:
+def settle(server: Postgres, database: str) -> None:
+    """Wait until its autovacuum has come, as it does by itself: it looks once a minute, and stays until it is done."""
+    at_work = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
+    naptime_seconds = 61.0
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < naptime_seconds:
+        time.sleep(0.5)
+        if server.execute(at_work, database=database)[0][0]:
+            quiet_since = time.monotonic()
+
+
+def measure(
+    url: str, segments: int, size_bytes: Callable[[], int], settle: Callable[[], None] = lambda: None
+) -> dict[str, object]:
     engine = open_catalog(url, create=True)
     count = segments // PER_VIDEO
     with acquire(engine, "benchmark") as lease:
         run = start_run(engine, lease=lease, recipe=RECIPE, labels=LABELS)
         figures: dict[str, object] = {**load(engine, run, count)}
         figures["bytes_per_segment"] = round(size_bytes() / (count * PER_VIDEO), 1)
+        began = time.perf_counter()
+        settle()
+        figures["seconds_until_settled"] = round(time.perf_counter() - began)
         figures["answers_ms"] = answers(engine)
         figures["more_when_something_has_changed_ms"] = milliseconds(lambda: covered(engine))
         figures["label_counts_ms"] = milliseconds(lambda: label_counts(engine))
@@ -162,7 +179,8 @@ def main(segments: int = SEGMENTS) -> dict[str, object]:
         try:
             database = server.database()
             size = f"SELECT pg_database_size('{database}') - pg_database_size('template0')"
-            on_postgresql = measure(server.url(database), segments, lambda: server.execute(size)[0][0])
+            url = server.url(database)
+            on_postgresql = measure(url, segments, lambda: server.execute(size)[0][0], lambda: settle(server, database))
         finally:
             server.stop()
     return {"segments": segments, "sqlite": on_sqlite, "postgresql": on_postgresql}
