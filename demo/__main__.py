@@ -36,7 +36,7 @@ def main() -> None:
         for name, blocks in sorted(timelines.items()):
             shown = [f"{block.start_seconds}-{block.end_seconds} s" for block in blocks if block.action == action]
             print(f"  {name}: {', '.join(shown) or 'nowhere'}")
-    print(f"\n{time.monotonic() - began:.0f} s in all. Now try: indexer search bouncing --job {JOB}")
+    print(f"\n{time.monotonic() - began:.0f} s in all. Now try: .venv/bin/indexer search bouncing --job {JOB}")
 
 
 if __name__ == "__main__":

@@ -54,8 +54,8 @@ class Library:
         self._runs += 1
         return start_run(self.engine, lease=acquire(self.engine, f"job {self._runs}"), recipe=used, labels=["sky", "sea"])
 
-    def store(self, videos: dict[str, Vectors], *, used: Recipe = SHORT) -> str:
-        """All in one part, whose name it gives."""
+    def store(self, videos: dict[str, Vectors], *, used: Recipe = SHORT, first_ms: int = 0) -> str:
+        """All in one part, whose name it gives; the first segment of each begins at `first_ms`."""
         run = self.start(used)
         indexed = [
             IndexedVideo(
@@ -63,7 +63,12 @@ class Library:
                 MediaInfo(0.0, len(vectors), 320, 240, "h264", 25.0),
                 tuple(
                     Segment(
-                        1000 * n, 1000 * (n + 1), 1, ("sky",) if n else (), (0.5,) if n else (), np.array(vector, np.float16)
+                        first_ms + 1000 * n,
+                        first_ms + 1000 * (n + 1),
+                        1,
+                        ("sky",) if n else (),
+                        (0.5,) if n else (),
+                        np.array(vector, np.float16),
                     )
                     for n, vector in enumerate(vectors)
                 ),
@@ -227,6 +232,16 @@ def test_a_span_is_compared_by_all_segments_that_it_touches_but_not_with_them(li
     assert library.found(span) == [("a.mp4", 3, 4, 0.99), ("b.mp4", 0, 1, 0.707), ("b.mp4", 3, 4, 0.707)]
     assert library.found(span, with_own=True)[:2] == [("a.mp4", 3, 4, 0.99), ("a.mp4", 1, 3, 0.707)]
     assert library.found(Span("/archive/b.mp4", 1, 2))[0] == ("a.mp4", 0, 1, 1.0)
+
+
+def test_a_span_does_not_touch_the_segments_that_it_ends_at(library: Library) -> None:
+    # 1000 * 1.001 is less than 1001, and 1000 * 2.007 more than 2007: in videos whose first picture comes late.
+    library.store({"a.mp4": (NORTH, EAST, NORTH)}, first_ms=1)
+    library.store({"b.mp4": (NORTH, EAST, NORTH)}, first_ms=7)
+    for name, first, start, end in (("a.mp4", 0.001, 1.001, 2.001), ("b.mp4", 0.007, 1.007, 2.007)):
+        span = Span(f"/archive/{name}", start, end)
+        assert (name, start, end, 1.0) in library.found(span, with_own=True)
+        assert [found[:2] for found in library.found(span) if found[0] == name] == [(name, first), (name, end)]
 
 
 def test_moments_do_not_depend_on_how_many_are_asked_for(library: Library) -> None:

@@ -169,9 +169,9 @@ class _Compared:
         for row in (rows.start + np.flatnonzero(cosines[rows] >= floor)).tolist():
             start_ms, end_ms = int(shard.start_ms[row]), int(shard.end_ms[row])
             near = NearSegment(start_ms, end_ms, float(cosines[row]), shard.labels[shard.label[row]])
-            if own is None or end_ms <= 1000 * own.start_seconds:
+            if own is None or end_ms <= own.start_ms:
                 before.append(near)
-            elif start_ms >= 1000 * own.end_seconds:
+            elif start_ms >= own.end_ms:
                 after.append(near)
         yield before
         yield after

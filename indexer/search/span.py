@@ -18,6 +18,15 @@ class Span(NamedTuple):
     start_seconds: float
     end_seconds: float
 
+    @property
+    def start_ms(self) -> int:
+        """As segments count: 1000 * 130.021 is a little less than 130021, and would touch the segment before."""
+        return round(1000 * self.start_seconds)
+
+    @property
+    def end_ms(self) -> int:
+        return round(1000 * self.end_seconds)
+
 
 def parse_span(text: str) -> Span:
     """Times are seconds (750, 750.25) or clock times (12:30, 01:12:30.250). The last @ counts: names may have others.

@@ -61,7 +61,7 @@ def _parts_of(connection: Connection, recipe: SearchedRecipe, uris: Sequence[str
 
 def _units(shard: Shard, span: Span) -> Float16s:
     rows = shard.rows_of(shard.uris.index(span.uri).as_py())
-    begins, ends = shard.start_ms[rows] < 1000 * span.end_seconds, shard.end_ms[rows] > 1000 * span.start_seconds
+    begins, ends = shard.start_ms[rows] < span.end_ms, shard.end_ms[rows] > span.start_ms
     if not (begins & ends).any():
         end = shard.end_ms[rows][-1] / 1000
         raise ConfigError(f"{span.uri!r} has no segment there: it is indexed up to second {end:g}")
