@@ -214,6 +214,24 @@ def test_high_dynamic_range_is_told(tmp_path: Path) -> None:
     assert decode(write_video(tmp_path / "v.mp4", frames=25, color_trc=16))[1].warnings == ("W_HDR",)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_title_in_other_letters_than_utf_8_is_no_damage(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    plain = write_video(tmp_path / f"plain.{suffix}", codec="mpeg4")
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        target.metadata["title"] = "Cafe? by the sea"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    written = path.read_bytes()
+    assert b"Cafe? by the sea" in written
+    path.write_bytes(written.replace(b"Cafe? by the sea", b"Caf\xe9s by the sea"))  # in Latin-1
+    clips, end = decode(path)
+    assert (clips, end.warnings) == ([[7, 10, 12, 15], [4, 7, 9, 12]], ())
+
+
 def test_times_that_repeat_are_repaired_and_told(tmp_path: Path) -> None:
     """Four of five frames have the time of the one before them."""
     path = tmp_path / "v.mkv"

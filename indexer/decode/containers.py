@@ -43,7 +43,9 @@ def open_container(source: str | VideoFile, *, max_pixels: int = _MOST_PIXELS, b
     try:
         # "file:" keeps a name like "a:b.mp4" from being taken for a protocol. The bytes of an object are read through Python:
         # FFmpeg never sees an address.
-        return av.open(file.open() if file.path is None else "file:" + file.path, mode="r", options=options)
+        content = file.open() if file.path is None else "file:" + file.path
+        # Old programs wrote tags, which no row shows, in the letters of their country: no reason to refuse a video.
+        return av.open(content, mode="r", options=options, metadata_errors="replace")
     except av.error.ArgumentError:
         raise FormatRefused("is not one of the video containers that are opened") from None
     except av.error.InvalidDataError:
