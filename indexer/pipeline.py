@@ -22,7 +22,6 @@ from indexer.catalog.connect import open_catalog
 from indexer.catalog.known import KnownVideos
 from indexer.catalog.lease import acquire
 from indexer.config import Job
-from indexer.errors import SourceFault
 from indexer.execute.base import Executor, WorkMeter
 from indexer.figures import GOOD, figures
 from indexer.plan.diff import Plan, check_missing, diff
@@ -32,7 +31,7 @@ from indexer.recipe import make_recipe
 from indexer.records import Failure, IndexedVideo, Outcome, Recipe, Video
 from indexer.report import Reporter, Tally
 from indexer.storage import open_storage
-from indexer.storage.source import check_reachable
+from indexer.storage.source import Presence
 from indexer.write.parquet import FOLDER, write_part
 from indexer.write.staging import Staging
 
@@ -134,6 +133,7 @@ class _Work:
         self._executor = executor
         self._reporter = reporter
         self._tally = tally
+        self._source = Presence(job.source.uri)
         self._storage = open_storage(job.output.uri)
         self._staging = Staging(self._storage, recipe, run_ref.run_id)
         self._parts = 0
@@ -210,8 +210,7 @@ class _Work:
         self._tally.fetch_wait_seconds = meter.fetch_wait_seconds
 
     def _take(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Failure) and outcome.code == SourceFault.code:
-            check_reachable(outcome.video.uri)  # if nothing can be had any more, no video is to blame
+        self._source.confirm(outcome)  # if nothing can be had any more, no video is to blame
         if not self._finished:
             self._oldest = time.monotonic()
         self._finished.append(outcome)

@@ -180,6 +180,15 @@ def test_a_file_that_is_gone_is_skipped(tmp_path: Path) -> None:
     assert [(word.reason) for word in words if isinstance(word, Skipped)] == ["gone"]
 
 
+def test_a_disk_that_fails_is_no_damage_of_the_file(tmp_path: Path) -> None:
+    video = listed(write_video(tmp_path / "tapes" / "v.mp4"))
+    (tmp_path / "tapes").rename(tmp_path / "away")
+    (tmp_path / "tapes").symlink_to("tapes")  # a link to itself: the system can say no more than that it cannot look
+    (word,) = decode_unit(Unit((video,)), settings())
+    assert isinstance(word, Failure)
+    assert (word.code, word.message) == ("E_SOURCE", "could not be read: Too many levels of symbolic links")
+
+
 def test_every_failure_code_has_a_meaning_and_a_cure() -> None:
     assert len(VIDEO_ERRORS) >= 15
     for code, error in VIDEO_ERRORS.items():

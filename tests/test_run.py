@@ -142,6 +142,27 @@ def test_an_emptied_source_stops_the_run_and_loses_nothing(archive: Archive) -> 
     assert archive.dump() == dump
 
 
+@pytest.mark.parametrize("another_folder", [True, False])
+def test_a_source_that_is_taken_away_in_mid_run_stops_it_and_no_video_is_gone(archive: Archive, another_folder: bool) -> None:
+    away = archive.folder / "unmounted"
+
+    def taken_away() -> bool:
+        if not away.exists():
+            archive.videos.rename(away)
+            if another_folder:
+                archive.videos.mkdir()
+        return False
+
+    with pytest.raises(SourceError, match="mounted"):
+        archive.run(stopped=taken_away)
+    if another_folder:
+        archive.videos.rmdir()
+    away.rename(archive.videos)
+    again = archive.run(stopped=lambda: False)
+    assert (again.ended, again.videos["skipped"], again.videos["failed"]) == ("complete", 0, 0)
+    assert [video["state"] for video in archive.dump()] == ["indexed", "indexed", "indexed"]
+
+
 def test_more_missing_than_the_limit_stops_the_run(archive: Archive) -> None:
     archive.run()
     (archive.videos / "a.mp4").unlink()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import BinaryIO, Protocol, TypeAlias
 
-from indexer.errors import AccessDenied, Changed, ScratchFull, VideoSkip
+from indexer.errors import AccessDenied, Changed, ScratchFull, SourceFault, VideoSkip
 from indexer.records import Video
 from indexer.storage.address import is_s3
 from indexer.storage.scan import local_path, stat_fingerprint
@@ -163,9 +163,11 @@ class _Turn(AbstractContextManager[tuple[Video, VideoFile]]):
 def _check(video: Video, path: str) -> None:
     try:
         current = stat_fingerprint(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise VideoSkip("gone") from None
     except PermissionError:
         raise AccessDenied("may not be read by this user") from None
+    except OSError as error:  # a disk or a network that fails, not the file
+        raise SourceFault(f"could not be read: {error.strerror}") from error
     if current != video.fingerprint:
         raise Changed("changed between listing and the end of reading")

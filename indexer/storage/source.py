@@ -12,12 +12,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from indexer.errors import SourceError, VideoError, VideoSkip
+from indexer.errors import SourceError, SourceFault, VideoError, VideoSkip
+from indexer.records import Failure, Outcome, Skipped
 from indexer.storage.address import SCHEME, Address, is_s3, parse_s3
 from indexer.storage.fetch import local_file
 from indexer.storage.scan import Listed, examine, local_path, scan_folder
 
-__all__ = ["Listed", "absolute", "below", "check_reachable", "copy_of", "examine_each", "kind_of", "scan"]
+__all__ = ["Listed", "Presence", "absolute", "below", "copy_of", "examine_each", "kind_of", "scan"]
 
 _OTHER_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -61,13 +62,39 @@ def examine_each(uris: Iterable[str]) -> Iterator[Listed]:
             yield from map(examine, group)
 
 
-def check_reachable(uri: str) -> None:
-    """Raises SourceError if the storage where the video `uri` lies gives no answer at all, for as long as we are patient."""
-    if is_s3(uri):
-        from indexer.storage.s3.client import connection
-        from indexer.storage.s3.listing import check_answers
+class Presence:
+    """Whether what was listed can still be had, or its storage was taken away."""
 
-        check_answers(connection(), parse_s3(uri))
+    def __init__(self, root: str) -> None:
+        """`root`: the folder or manifest of a source, as it is now. Raises SourceError."""
+        self._root = root
+        self._identity = self._identify()
+
+    def confirm(self, outcome: Outcome) -> None:
+        """Raises SourceError if a video is lost only because its storage is: a disk is not the one that was listed, or nothing
+        is answered for as long as we are patient."""
+        match outcome:
+            case Failure(code=SourceFault.code) | Skipped(reason="gone"):
+                self._check(outcome.video.uri)
+
+    def _check(self, uri: str) -> None:
+        if is_s3(uri):
+            from indexer.storage.s3.client import connection
+            from indexer.storage.s3.listing import check_answers
+
+            check_answers(connection(), parse_s3(uri))
+        elif self._identify() != self._identity:
+            raise SourceError(f"source.uri: {self._root} is another folder now. Is its disk still mounted?")
+
+    def _identify(self) -> tuple[int, ...]:
+        if is_s3(self._root):
+            return ()
+        try:
+            status = Path(local_path(self._root)).stat()
+        except OSError as error:
+            raise _unreadable(self._root, error) from error
+        # A manifest may be written anew at any time; its disk says enough.
+        return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else (status.st_dev,)
 
 
 def absolute(folder: str, name: str) -> str:
