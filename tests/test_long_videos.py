@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from indexer.decode.sampling import MAX_RUN_UP_SECONDS, segment_bounds, split_ranges
 from indexer.records import IndexedVideo
 from tests.archives import Archive, Customised, end_session, last_event
-from tests.videos import index_first, pattern, write_video
+from tests.videos import index_first, pattern, with_sound, write_video
 
 SEGMENT_SECONDS = 10
 
@@ -147,6 +147,15 @@ def test_a_long_file_that_ends_too_early_is_done_whole(archive: Archive) -> None
     archive.run(range_seconds=60, output={"uri": "index2"})
     assert (stored(archive, "index2"), archive.dump()) == (whole, dump)
     assert list((archive.folder / "index2" / "staging").glob("*")) == []
+
+
+def test_a_long_file_whose_sound_is_longer_is_done_in_ranges(archive: Archive) -> None:
+    silent = make(archive.folder / "silent.mkv", 5)
+    with_sound(silent, archive.videos / "long.mkv", seconds=400)
+    (archive.videos / "long.mp4").unlink()
+    heard = archive.run(range_seconds=60)
+    assert heard.tally is not None
+    assert (heard.tally.warnings, heard.tally.decoded_seconds, len(stored(archive))) == ({}, pytest.approx(300, abs=1), 30)
 
 
 def bounds(seconds: float, segment: float) -> list[tuple[float, float]]:

@@ -24,7 +24,7 @@ from indexer.decode.sampling import clip_spans
 from indexer.decode.video import _clips
 from indexer.errors import VideoError, VideoSkip
 from tests.test_decode import GEOMETRY, decode
-from tests.videos import number_of, pattern, write_video
+from tests.videos import number_of, pattern, with_sound, write_video
 
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -110,6 +110,43 @@ def test_pictures_and_clips_of_a_joined_stream_are_those_of_its_times(tmp_path: 
         ]
 
 
+LONGER_SOUND = [("mkv", "libx264"), ("flv", "flv1"), ("flv", "libx264"), ("wmv", "wmv2"), ("nut", "mpeg4"), ("mp4", "libx264")]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), LONGER_SOUND)
+def test_pictures_that_end_before_the_sound_are_all_there(tmp_path: Path, suffix: str, codec: str) -> None:
+    silent = write_video(tmp_path / f"silent.{suffix}", frames=50, codec=codec)
+    _, end = decode(with_sound(silent, tmp_path / f"v.{suffix}", seconds=10))
+    assert (end.info.duration_seconds, len(end.segments), end.warnings) == (pytest.approx(2.0, abs=0.1), 2, ())
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mkv", "libx264"), ("flv", "libx264")])
+@pytest.mark.parametrize("sound_seconds", [10, 30])
+def test_a_cut_file_is_cut_however_long_its_sound_was(tmp_path: Path, suffix: str, codec: str, sound_seconds: int) -> None:
+    silent = write_video(tmp_path / f"silent.{suffix}", frames=250, codec=codec)
+    path = shorten(with_sound(silent, tmp_path / f"v.{suffix}", seconds=sound_seconds), 0.2)
+    assert outcome(path, min_coverage=0.9)[0] == "E_TRUNCATED"
+
+
+@pytest.mark.parametrize("tags", ["no tag", "FFmpeg's", "mkvmerge's"])
+def test_the_pictures_of_a_matroska_file_end_where_its_tags_say(tmp_path: Path, tags: str) -> None:
+    """FFmpeg tags a stream with its end, mkvmerge with its length; without a tag, sound to the end of the file tells."""
+    pictures = write_video(tmp_path / "silent.mkv", frames=50, options={"bf": "0"}, pts=range(3000, 5000, 40))
+    others = {"_STATISTICS_TAGS": "BPS DURATION"} if tags == "mkvmerge's" else {}
+    path = with_sound(pictures, tmp_path / "v.mkv", seconds=20, tags=others)
+    data = path.read_bytes()
+    end = b"00:00:05.000000000"
+    assert data.count(end) == 1
+    if tags == "mkvmerge's":
+        data = data.replace(end, b"00:00:02.000000000")
+    elif tags == "no tag":
+        data = data.replace(b"DURATION", b"DIRECTOR")
+    path.write_bytes(data)
+    _, found = decode(path)
+    assert (found.info.start_seconds, found.info.duration_seconds) == (pytest.approx(3.0), pytest.approx(2.0, abs=0.01))
+    assert found.warnings == ()
+
+
 def test_pictures_after_the_stated_end_are_said_to_be_there(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", frames=100)
     data = path.read_bytes()
@@ -132,7 +169,8 @@ def test_a_second_mp4_in_the_file_of_the_first_is_said_to_be_there(tmp_path: Pat
 def test_a_claim_of_years_costs_no_look_at_each_of_their_seconds(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", frames=50)
     days = b"\x44\x89\x88" + np.array(1000.0 * 30 * 86_400, ">f8").tobytes()
-    path.write_bytes(path.read_bytes().replace(b"\x44\x89\x88" + np.array(2000.0, ">f8").tobytes(), days))
+    untagged = path.read_bytes().replace(b"DURATION", b"DIRECTOR")
+    path.write_bytes(untagged.replace(b"\x44\x89\x88" + np.array(2000.0, ">f8").tobytes(), days))
     assert outcome(path, segment_seconds=60.0)[1].startswith("ends after 0% of the 2592000.0 s that it claims")
     video = open_video(str(path), max_pixels=36_000_000)
     reader = PyavReader(video, read_key_frames(video), Sampler(GEOMETRY))

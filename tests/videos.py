@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -99,10 +101,29 @@ def index_first(path: Path, to: Path) -> Path:
 def write_sound(path: Path, *, seconds: float = 1.0) -> Path:
     """An MP4 with nothing but sound."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100, layout="mono")
-        for number in range(int(seconds * 44100 / 1024)):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 44100, number * 1024
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        _mux_silence(container, container.add_stream("aac", rate=44100, layout="mono"), seconds)
     return path
+
+
+def with_sound(path: Path, to: Path, *, seconds: float, tags: Mapping[str, str] | None = None) -> Path:
+    """The same pictures, with these tags, and `seconds` of silence beside them."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as target:
+        pictures = target.add_stream_from_template(source.streams.video[0])
+        pictures.metadata.update(tags or {})
+        sound = target.add_stream("wmav2" if to.suffix == ".wmv" else "aac", rate=44100, layout="mono")
+        sound.codec_context.bit_rate = 64_000
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                target.mux(packet)
+        _mux_silence(target, sound, seconds)
+    return to
+
+
+def _mux_silence(container: OutputContainer, stream: AudioStream, seconds: float) -> None:
+    samples = stream.codec_context.frame_size or 1024
+    for number in range(int(seconds * 44100 / samples)):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 44100, number * samples, Fraction(1, 44100)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))

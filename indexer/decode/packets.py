@@ -1,4 +1,5 @@
-"""What only the packets of a stream tell: how long it is where its container does not say, and where its clock begins anew.
+"""What only the packets of a file tell: how long a stream is where its container does not say, where its clock begins anew,
+what goes on after its end.
 
     cat a.ts b.ts     0 s ......... 10 s 0 s ......... 10 s         clock "joined": the times go on, 0 s ......... 20 s
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+import av
 import av.error
 from av.container import InputContainer
 
@@ -20,6 +22,12 @@ JUMP_SECONDS = 0.2
 """A clock that goes back by more was set anew; by less, packets are in another order than their frames."""
 _JOINABLE = ("mpegts", "mpeg")
 """Containers without a header that speaks for the whole file: recorders and `cat` put pieces of them together."""
+_INTERLEAVED = ("matroska", "flv", "mpeg", "asf", "nut")
+"""Containers that state the length of the whole file only, and store pictures and sound side by side: a cut ends both."""
+_TAIL_SECONDS = 5.0
+"""Before its end, a file is looked at for sound."""
+_SOUND_PACKET_SECONDS = 1.0
+"""The last packet of a sound may begin this long before the end."""
 _PLACES = 16
 """In a file that is looked at for a jump of its clock; all of it would have to be read to find each."""
 
@@ -84,4 +92,30 @@ def goes_on(container: InputContainer, stream_index: int, seconds: float) -> boo
                 continue
             if packet.pts * packet.time_base > seconds:
                 return True
+    return False
+
+
+def sound_outlasts_pictures(file: VideoFile, container: InputContainer, stream_index: int, stated_seconds: float) -> bool:
+    """Whether the end that is stated for the pictures, on the container's clock, is that of the file, and sound goes on to it.
+
+    Then the file is whole: its pictures just end before its sound.
+    """
+    if container.duration is None or not container.format.name.startswith(_INTERLEAVED):
+        return False
+    end_seconds = ((container.start_time or 0) + container.duration) / av.time_base - _SOUND_PACKET_SECONDS
+    if stated_seconds < end_seconds:
+        return False
+    for seeking in (True, False):  # not every file can: some then seem to hold nothing more
+        found = False
+        with open_container(file) as scan, suppress(av.error.FFmpegError):
+            if seeking:
+                scan.seek(round((end_seconds - _TAIL_SECONDS) * av.time_base))
+            for packet in scan.demux():
+                found |= packet.size > 0
+                if packet.stream_index == stream_index or not packet.size or packet.pts is None:
+                    continue
+                if packet.pts * packet.time_base >= end_seconds:
+                    return True
+        if found:
+            break
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import Literal
@@ -172,9 +173,23 @@ def _duration(
     if clock in ("pts", "decode_order"):
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
+        if stated_end := _tagged_end_seconds(stream, start_seconds):
+            claimed = min(claimed, stated_end) if claimed else stated_end
         if claimed:
             return max(claimed - start_seconds, 1 / fps)
     scan = scan or scan_packets(file, stream.index, fps)
     if not scan.packets:
         raise Truncated(f"holds no frame of the {claimed:.1f} s that it claims") if claimed else why_undecodable(file)
     return scan.packets / fps if scan.start_seconds is None else scan.end_seconds - scan.start_seconds
+
+
+def _tagged_end_seconds(stream: VideoStream, start_seconds: float) -> float:
+    """Where the stream ends by its own tag: Matroska has a length of the whole file only, which may be that of the sound.
+
+    FFmpeg writes the end of the stream into it, mkvmerge how long it is. 0 where there is none.
+    """
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d*)?)", stream.metadata.get("DURATION", ""))
+    if found is None:
+        return 0.0
+    seconds = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+    return seconds + (start_seconds if "_STATISTICS_TAGS" in stream.metadata else 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from indexer.decode import sampling
 from indexer.decode.containers import holds_another, is_encrypted, why_undecodable
 from indexer.decode.keyframes import KeyFrames, read_key_frames
-from indexer.decode.packets import goes_on
+from indexer.decode.packets import goes_on, sound_outlasts_pictures
 from indexer.decode.preprocess import Sampler
 from indexer.decode.probe import OpenVideo, open_video
 from indexer.decode.readers import Reader, can_seek, open_reader
@@ -229,23 +229,33 @@ def _judge(
     warnings = [*opened.warnings, *reader.warnings]
     if "W_DECODE_ERRORS" in warnings and is_encrypted(opened.file):
         raise Encrypted("the video stream is encrypted (common encryption)")
-    coverage = (_end(info, reader) - info.start_seconds) / info.duration_seconds
-    if coverage < settings.min_coverage:
+    end = _end(info, reader)
+    coverage = (end - info.start_seconds) / info.duration_seconds
+    cut = coverage < 1 and not _is_sound_longer(opened, reader)
+    if cut and coverage < settings.min_coverage:
         raise Truncated(
             f"ends after {coverage:.0%} of the {info.duration_seconds:.1f} s that it claims; "
             f"decode.min_coverage asks for {settings.min_coverage:.0%}"
         )
     if whole and not kept:
         raise Corrupt("no picture is shown at any of the sampled times")
-    if coverage < 1:
+    if cut:
         warnings.append("W_TRUNCATED")
-    elif len(kept) < len(spans):
+    elif len(kept) < sum(span.start_seconds < end for span in spans):
         warnings.append("W_GAP")
     if whole and _is_followed(opened):
         warnings.append("W_TRAILING")
-    if info.duration_seconds < settings.geometry.span_seconds:
+    if end - info.start_seconds < settings.geometry.span_seconds:
         warnings.append("W_SHORT")
     return tuple(dict.fromkeys(warnings))
+
+
+def _is_sound_longer(opened: OpenVideo, reader: Reader) -> bool:
+    """Whether the stated end, which the pictures do not reach, is that of the sound."""
+    stated_seconds = opened.origin_seconds + opened.info.start_seconds + opened.info.duration_seconds
+    return "W_DECODE_ERRORS" not in reader.warnings and sound_outlasts_pictures(
+        opened.file, opened.container, opened.stream.index, stated_seconds
+    )
 
 
 def _is_followed(opened: OpenVideo) -> bool:
