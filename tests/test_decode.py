@@ -12,7 +12,7 @@ from indexer.decode.video import DecodeSettings, decode_video
 from indexer.errors import VIDEO_ERRORS, VideoError, VideoSkip
 from indexer.records import ClipGeometry, ClipPack, Failure, Skipped, Unit, Video, VideoEnd
 from indexer.storage.scan import stat_fingerprint
-from tests.videos import number_of, pattern, write_video
+from tests.videos import hold_last, number_of, pattern, write_video
 
 GEOMETRY = ClipGeometry(4, 10, (128, 171), (112, 160))
 
@@ -84,6 +84,13 @@ def test_a_hole_in_the_recording_has_no_segments(tmp_path: Path) -> None:
     starts = [round(s.start_seconds) for s in end.segments]
     assert starts[:6] == [0, 1, 2, 3, 4, 5]  # a frame may stand for five seconds
     assert starts[6:] == [60]
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_a_last_picture_that_is_held_for_long_is_no_cut(tmp_path: Path, backend: str) -> None:
+    path = hold_last(write_video(tmp_path / "v.mp4", frames=50, options={"bf": "0"}), tmp_path / "held.mp4", seconds=20)
+    _, end = decode(path, backend=backend)
+    assert (end.info.duration_seconds, len(end.segments), end.warnings) == (pytest.approx(21.96), 7, ("W_GAP",))
 
 
 def test_a_cut_recording_is_indexed_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from indexer.decode.readers.nvdec import NvdecReader
 from indexer.decode.readers.pyav import PyavReader
 from indexer.errors import ReaderRefused
 from indexer.records import ClipGeometry
-from tests.videos import Picture, number_of, pattern, write_video
+from tests.videos import Picture, hold_last, number_of, pattern, write_video
 
 BACKENDS = ["pyav", "decord", "nvdec"]
 NO_TORCHCODEC = "torchcodec is not installed (the extra `nvdec`), or finds no FFmpeg"
@@ -55,6 +55,13 @@ def test_the_frame_shown_at_a_time_is_the_last_one_that_began(tmp_path: Path, ba
 def test_nothing_is_shown_after_the_end(tmp_path: Path, backend: str) -> None:
     path = write_video(tmp_path / "v.mp4", frames=25)
     assert numbers(path, [0.96, 0.999, 1.01, 7.0], backend) == [24, 24, None, None]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_last_picture_is_shown_as_long_as_its_file_says_but_stands_for_five_seconds(tmp_path: Path, backend: str) -> None:
+    silent = write_video(tmp_path / "v.mp4", frames=25, options={"bf": "0"})
+    assert numbers(hold_last(silent, tmp_path / "2.mp4", seconds=2), [0.96, 2.9, 3.0], backend) == [24, 24, None]
+    assert numbers(hold_last(silent, tmp_path / "20.mp4", seconds=20), [0.96, 5.9, 6.1], backend) == [24, 24, None]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

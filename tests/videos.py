@@ -87,6 +87,18 @@ def write_video(
     return path
 
 
+def hold_last(path: Path, to: Path, *, seconds: float) -> Path:
+    """The same MP4, whose last picture is to be shown for `seconds`."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.dts is not None]
+        packets[-1].duration = round(seconds / packets[-1].time_base)
+        for packet in packets:
+            packet.stream = stream
+            target.mux(packet)
+    return to
+
+
 def index_first(path: Path, to: Path) -> Path:
     """The same MP4 with its index before its frames, so that a cut leaves the index whole."""
     with av.open(str(path)) as source, av.open(str(to), "w", options={"movflags": "faststart"}) as target:

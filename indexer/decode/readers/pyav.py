@@ -68,7 +68,6 @@ class PyavReader:
         return tuple(found)
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
-        limit = hold_limit(self._video.guessed_fps)
         current = self._next()
         following = self._next()
         picture: NDArray[np.uint8] | None = None
@@ -81,7 +80,7 @@ class PyavReader:
             while following is not None and following[0] <= wanted + TIME_TOLERANCE_SECONDS:
                 current, picture = following, None
                 following = self._next()
-            if current is None or wanted >= (self._end_of(current) if following is None else current[0] + limit):
+            if current is None or wanted >= self._hidden_after(current, is_last=following is None):
                 yield None
                 continue
             if picture is None:
@@ -90,12 +89,16 @@ class PyavReader:
                 self._high_dynamic_range |= current[1].color_trc in _HDR_TRANSFERS
             yield picture
 
+    def _hidden_after(self, timed: TimedFrame, *, is_last: bool) -> float:
+        """When a frame stops standing for what comes after it."""
+        limit = timed[0] + hold_limit(self._video.guessed_fps)
+        return min(limit, self._end_of(timed)) if is_last else limit
+
     def _end_of(self, timed: TimedFrame) -> float:
-        """When the last frame of the file stops being shown."""
+        """When the last frame of the file stops being shown, which may be long after it stopped standing for anything."""
         seconds, frame = timed
         stated = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
-        rate = self._video.guessed_fps
-        return seconds + min(max(stated, 1 / rate), hold_limit(rate)) + TIME_TOLERANCE_SECONDS
+        return seconds + max(stated, 1 / self._video.guessed_fps) + TIME_TOLERANCE_SECONDS
 
     def _next(self) -> TimedFrame | None:
         timed = next(self._frames, None)

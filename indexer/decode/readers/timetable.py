@@ -18,10 +18,12 @@ class Timetable:
     seconds: list[float]
     """When each one begins. Not empty."""
     fps: float
+    last_seconds: float
+    """How long the last one is shown."""
 
     @property
     def end_seconds(self) -> float:
-        return self.seconds[-1] + 1 / self.fps
+        return self.seconds[-1] + self.last_seconds
 
     def is_last(self, number: int) -> bool:
         return number == len(self.seconds) - 1
@@ -29,7 +31,9 @@ class Timetable:
     def number_at(self, wanted: float) -> tuple[int, bool]:
         """The last frame that began by `wanted`, or the first one; and whether it is still shown then."""
         number = max(bisect_right(self.seconds, wanted + TIME_TOLERANCE_SECONDS) - 1, 0)
-        limit = 1 / self.fps + TIME_TOLERANCE_SECONDS if self.is_last(number) else hold_limit(self.fps)
+        limit = hold_limit(self.fps)
+        if self.is_last(number):
+            limit = min(limit, self.last_seconds + TIME_TOLERANCE_SECONDS)
         return number, wanted < self.seconds[number] + limit
 
 
@@ -41,8 +45,10 @@ def read_timetable(video: OpenVideo) -> Timetable:
     with open_container(video.file) as scan:
         packets = scan.demux(scan.streams[video.stream.index])
         # What an edit list cuts off is decoded, for the frames that refer to it, but never shown.
-        pts = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+        shown = [(packet.pts, packet.duration or 0) for packet in packets if packet.size and not packet.is_discard]
+    pts = [value for value, _ in shown]
     if not pts or any(value is None for value in pts) or len(set(pts)) != len(pts):
         raise ReaderRefused("the frame times of this file are missing or repeat themselves")
     seconds = sorted(float(value * base) - video.origin_seconds for value in pts if value is not None)
-    return Timetable(seconds, video.guessed_fps)
+    _, last = max(shown)
+    return Timetable(seconds, video.guessed_fps, max(float(last * base), 1 / video.guessed_fps))
