@@ -15,6 +15,7 @@ from indexer.infer.modes import Mode
 from indexer.infer.network import build_network
 from indexer.infer.weights import Weights
 
+RANDOM = Weights(None, "random-0")
 ROUNDS = 2
 BATCHES = (1, 2, 4, 8)
 MODES = {"r3d_18": True, "mvit_v2_s": False, "s3d": True}
@@ -24,11 +25,11 @@ MODES = {"r3d_18": True, "mvit_v2_s": False, "s3d": True}
 def seconds_per_clip(name: str, channels_last: bool) -> dict[int, float]:
     spec = model_spec(Model(name=name, weights="random"), Sampling(), None)
     modes = [Mode("bf16", channels_last, size) for size in BATCHES]
-    network = build_network(spec, Weights(None, "random-0"))
+    network = build_network(spec, RANDOM)
     height, width = spec.geometry.crop
     shape = (max(BATCHES), spec.geometry.frames, height, width, 3)
     clips = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    classifier = Classifier(spec, network, precision="bf16", mode=modes[0])
+    classifier = Classifier(spec, network, RANDOM, precision="bf16", mode=modes[0])
     classifier.predict(clips[:1])  # prepares kernels
     taken: dict[int, list[float]] = {size: [] for size in BATCHES}
     for _ in range(ROUNDS):

@@ -37,7 +37,8 @@ ASIDE = 0.5
 def embeddings() -> tuple[NDArray[np.int64], Float32s]:
     """The action of each of CLIPS + EXAMPLES clips, and its unit vector [clips, 512]."""
     spec = model_spec(Model(name="r3d_18", weights="random"), Sampling(), None)
-    model = Classifier(spec, build_network(spec, Weights(None, "random-0")), precision="auto")
+    random = Weights(None, "random-0")
+    model = Classifier(spec, build_network(spec, random), random, precision="auto")
     count = CLIPS + EXAMPLES
     kinds = np.arange(count) % len(actions.ACTIONS)
     found = []

@@ -32,8 +32,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def compare(entry: ModelEntry) -> dict[str, object]:
     spec = model_spec(Model(name=entry.name, weights="random"), Sampling(), None)
-    plain = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=Mode("fp32", False, 1))
-    chosen = Classifier(spec, build_network(spec, RANDOM), precision="auto")
+    plain = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=Mode("fp32", False, 1))
+    chosen = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto")
     batch = chosen.mode.batch_clips
     height, width = spec.geometry.crop
     clips = np.random.default_rng(0).integers(0, 256, (batch, spec.geometry.frames, height, width, 3), dtype=np.uint8)

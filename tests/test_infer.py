@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,7 @@ def test_scores_are_torchvisions(name: str) -> None:
         expected = torch.softmax(logits, dim=1)[0].numpy()
     sampler = Sampler(spec.geometry)
     clip = np.stack([sampler.from_rgb(frame) for frame in frames])[None]
-    probabilities, embeddings = Classifier(spec, network, precision="fp32", mode=Mode("fp32", False, 1)).predict(clip)
+    probabilities, embeddings = Classifier(spec, network, RANDOM, precision="fp32", mode=Mode("fp32", False, 1)).predict(clip)
     assert np.abs(probabilities[0] - expected).max() <= 1e-4
     assert embeddings.shape == (1, spec.entry.embedding_width)
     assert _head(network, spec, embeddings) == pytest.approx(logits[0].numpy(), abs=1e-4)
@@ -100,7 +101,7 @@ def _head(network: torch.nn.Module, spec: ModelSpec, embeddings: np.ndarray) -> 
 
 def test_a_clips_numbers_do_not_depend_on_its_batch() -> None:
     spec = spec_of("r3d_18", frames=4)
-    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    classifier = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=FP32)
     clips = np.random.default_rng(0).integers(0, 256, (5, 4, 112, 112, 3), dtype=np.uint8)
     together = classifier.predict(clips)[1]
     alone = np.concatenate([classifier.predict(clips[k : k + 1])[1] for k in range(5)])
@@ -111,7 +112,7 @@ def test_a_clips_numbers_do_not_depend_on_its_batch() -> None:
 
 def test_clips_of_another_shape_are_refused() -> None:
     spec = spec_of("r3d_18", frames=4)
-    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    classifier = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=FP32)
     with pytest.raises(ValueError, match=re.escape("clips of shape (8, 112, 112, 3) for a model that takes (4, 112, 112, 3)")):
         classifier.predict(np.zeros((1, 8, 112, 112, 3), np.uint8))
 
@@ -166,7 +167,7 @@ def test_a_batch_is_filled_up_with_its_last_clip_and_may_be_changed_afterwards()
 
 def test_two_threads_get_the_answers_of_their_own_clips() -> None:
     spec = spec_of("r3d_18", frames=4)
-    classifier = Classifier(spec, build_network(spec, RANDOM), precision="fp32", mode=FP32)
+    classifier = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=FP32)
     clips = np.random.default_rng(0).integers(0, 256, (4, 4, 112, 112, 3), dtype=np.uint8)
     expected = [classifier.predict(clips[k : k + 1])[1] for k in range(4)]
     with ThreadPoolExecutor(2) as threads:
@@ -186,12 +187,14 @@ def test_what_a_gpu_gives_back_is_what_was_sent_there() -> None:
 def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     spec = spec_of("r3d_18", frames=2)
-    key = machine_key(spec, "auto", torch.device("cpu"))
+    key = machine_key(spec, RANDOM, "auto", torch.device("cpu"))
     assert remembered_mode(key) is None
     remember_mode(key, Mode("bf16", True, 4))
     remember_mode("another", FP32)
     assert remembered_mode(key) == Mode("bf16", True, 4)
-    assert Classifier(spec, build_network(spec, RANDOM), precision="auto").mode == remembered_mode(key)
+    trained = replace(RANDOM, sha256="5f" * 32)
+    assert remembered_mode(machine_key(spec, trained, "auto", torch.device("cpu"))) is None  # may not bear what those bear
+    assert Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto").mode == remembered_mode(key)
     (tmp_path / "indexer" / "modes.json").write_text("{broken")
     assert remembered_mode(key) is None
 
@@ -205,8 +208,8 @@ def test_bf16_agrees_with_fp32_on_a_real_network() -> None:
     spec = spec_of("r3d_18", frames=4)
     network = build_network(spec, RANDOM)
     clips = np.stack([[pattern(k + 5 * c, width=112, height=112) for k in range(4)] for c in range(2)])
-    exact = Classifier(spec, network, precision="fp32", mode=FP32).predict(clips)[1]
-    half = Classifier(spec, network, precision="bf16", mode=Mode("bf16", True, 2)).predict(clips)[1]
+    exact = Classifier(spec, network, RANDOM, precision="fp32", mode=FP32).predict(clips)[1]
+    half = Classifier(spec, network, RANDOM, precision="bf16", mode=Mode("bf16", True, 2)).predict(clips)[1]
     cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
     assert (cosine > 0.999).all()
 

@@ -178,7 +178,7 @@ class ModelWorker:
         there is room for no more. Raises ConfigError."""
         from indexer.infer.classifier import Classifier
 
-        self._classifier = Classifier(self._spec, self._network, precision=self._model.precision, mode=mode)
+        self._classifier = Classifier(self._spec, self._network, self._weights, precision=self._model.precision, mode=mode)
         if most_clips is not None and most_clips < self._classifier.mode.batch_clips:
             self._classifier.mode = replace(self._classifier.mode, batch_clips=most_clips)
         return self._classifier.mode

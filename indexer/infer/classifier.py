@@ -14,6 +14,7 @@ from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import embedding_layer, lighten
 from indexer.infer.precision import DTYPES, choose_mode, memory_format
+from indexer.infer.weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +27,11 @@ class Classifier:
     then do not depend on the clips it happened to share a batch with, so every executor writes the same rows.
     """
 
-    def __init__(self, spec: ModelSpec, network: torch.nn.Module, *, precision: str, mode: Mode | None = None) -> None:
-        """`precision` as in the job file; `mode` is what another classifier of the same run chose already.
+    def __init__(
+        self, spec: ModelSpec, network: torch.nn.Module, weights: Weights, *, precision: str, mode: Mode | None = None
+    ) -> None:
+        """`network` is built from `weights`; `precision` as in the job file; `mode` is what another classifier of the same run
+        chose already.
 
         Raises ConfigError if this device cannot do the precision.
         """
@@ -41,7 +45,7 @@ class Classifier:
         embedding_layer(self._network, spec).register_forward_pre_hook(self._capture)
         height, width = spec.geometry.crop
         self._shape = (spec.geometry.frames, height, width, 3)
-        self.mode = mode or self._find_mode(spec, precision)
+        self.mode = mode or self._find_mode(spec, weights, precision)
         if self.mode.format != "fp32":
             lighten(self._network, DTYPES[self.mode.format])
         self._network.to(memory_format=memory_format(self.mode))
@@ -75,8 +79,8 @@ class Classifier:
         probabilities, embeddings = zip(*(answers.arrays() for answers in begun), strict=True)
         return np.concatenate(probabilities), np.concatenate(embeddings)
 
-    def _find_mode(self, spec: ModelSpec, precision: str) -> Mode:
-        key = machine_key(spec, precision, self.device)
+    def _find_mode(self, spec: ModelSpec, weights: Weights, precision: str) -> Mode:
+        key = machine_key(spec, weights, precision, self.device)
         mode = remembered_mode(key)
         if mode is None:
             convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in self._network.modules())

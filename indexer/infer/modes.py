@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from indexer.infer.memory import recall, remember
 from indexer.infer.models import ModelSpec
+from indexer.infer.weights import Weights
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +33,8 @@ class Mode:
         return f"{self.format}, {layout}, batches of {self.batch_clips}"
 
 
-def machine_key(spec: ModelSpec, precision: str, device: torch.device) -> str:
-    """Everything that the measurement depends on."""
+def machine_key(spec: ModelSpec, weights: Weights, precision: str, device: torch.device) -> str:
+    """Everything that the measurement depends on: how well a faster mode agrees with fp32 is a matter of the weights, too."""
     import torch
 
     geometry = spec.geometry
@@ -42,7 +43,7 @@ def machine_key(spec: ModelSpec, precision: str, device: torch.device) -> str:
     else:
         chip = f"{_cpu_name()} {torch.backends.cpu.get_cpu_capability()} x{torch.get_num_threads()}"
     size = f"{geometry.frames}x{geometry.crop[0]}x{geometry.crop[1]}"
-    return f"{spec.entry.name} {size} {len(spec.labels)} {precision} torch-{torch.__version__} {chip}"
+    return f"{spec.entry.name} {weights.sha256[:16]} {size} {precision} torch-{torch.__version__} {chip}"
 
 
 def remembered_mode(key: str) -> Mode | None:
