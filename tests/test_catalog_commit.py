@@ -185,7 +185,17 @@ def test_a_gone_video_cannot_come_back_by_a_late_commit(engine: Engine) -> None:
     assert shown(engine) == {("a", "A"): ("gone", ())}
 
 
-def test_attempts_count_claims_of_the_same_bytes(engine: Engine) -> None:
+def test_a_claim_that_nothing_came_of_is_no_attempt(engine: Engine) -> None:
+    for _ in range(5):
+        claim(engine, start(engine), "/archive", [video("a")])
+    index(engine, failed("a"))
+    assert [row.attempts for row in failures(engine, 1)] == [1]
+    claim(engine, start(engine), "/archive", [video("a")])
+    index(engine, failed("a"))
+    assert [row.attempts for row in failures(engine, 1)] == [2]
+
+
+def test_attempts_count_tries_at_the_same_bytes(engine: Engine) -> None:
     for fingerprint, attempts in (("1", 1), ("1", 2), ("1", 3), ("2", 1), ("2", 2)):
         index(engine, failed("a", fingerprint))
         assert [row.attempts for row in failures(engine, 1)] == [attempts]

@@ -41,7 +41,7 @@ _CLAIM_RESULT = text(
     " SELECT id, :recipe_id, 'pending', :run_id, 1, :fingerprint, 0, 0, '[]', :now FROM video WHERE uri = :uri"
     " ON CONFLICT (video_id, recipe_id) DO UPDATE SET state = 'pending', fence = excluded.fence,"
     " attempts = CASE WHEN result.fingerprint <> excluded.fingerprint THEN 1"
-    " WHEN result.fence = excluded.fence THEN result.attempts ELSE result.attempts + 1 END,"
+    " WHEN result.state = 'failed' THEN result.attempts + 1 ELSE result.attempts END,"
     " fingerprint = excluded.fingerprint, code = NULL, message = NULL, updated_at = excluded.updated_at"
 )
 
@@ -94,8 +94,8 @@ def claim(engine: Engine, run: RunRef, source: str, videos: Sequence[Video]) -> 
     """Take `videos` for this run: from now on only it may commit them under its recipe.
 
     They become pending; what is live of them stays live. `source` is the listing that found them, which owns them from now
-    on. `attempts` counts the runs that claimed these bytes. At most some thousands a call: one transaction, and others wait
-    for it.
+    on. `attempts` counts the runs that tried these bytes; one that stopped before it came to them did not. At most some
+    thousands a call: one transaction, and others wait for it.
     """
     if not videos:
         return

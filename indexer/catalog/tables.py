@@ -137,7 +137,7 @@ result = Table(
     Column("recipe_id", ForeignKey("recipe.id"), nullable=False),
     Column("state", Text, nullable=False),
     Column("fence", Integer),  # the run that claimed it last, the only one that may commit it; null: nobody may
-    Column("attempts", Integer, nullable=False),  # claims of these bytes
+    Column("attempts", Integer, nullable=False),  # at these bytes, the one under way counted
     Column("part_id", ForeignKey("part.id"), index=True),
     Column("code", Text),  # E_... of a failure, or the reason of a skip
     Column("message", Text),
