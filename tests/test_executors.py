@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,18 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
     assert not any(folder.exists() for folder in sessions)
     with closing(sqlite3.connect(archive.folder / "index" / "catalog.db")) as catalog:
         assert catalog.execute("SELECT count(*) FROM lease").fetchone() == (0,)
+
+
+def test_a_run_that_is_terminated_while_ray_starts_says_so(archive: Archive) -> None:
+    command = [sys.executable, "-m", "indexer", "run", str(archive.write_job())]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    give_up = time.monotonic() + 60
+    while not any(Path(word).name == "gcs_server" for word in words(run.pid)) and time.monotonic() < give_up:
+        time.sleep(0.01)
+    os.kill(run.pid, signal.SIGTERM)
+    _, said = run.communicate(timeout=30)
+    assert (run.returncode, "interrupted before any video was begun" in said) == (143, True)
+    assert still_running(run.pid, patience_seconds=10) == []
 
 
 def processes(session: int) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -30,6 +29,7 @@ from indexer.execute.lean import without_helpers
 from indexer.execute.pool import ModelPool
 from indexer.execute.resources import decode_memory, decode_slots, gpus_per_actor, gpus_per_decoder, store_bytes
 from indexer.execute.scheduler import HEARTBEAT_SECONDS, PACKS_AHEAD, most_batch_clips
+from indexer.execute.sigterm import own_sigterm
 from indexer.execute.workers import Answer, ModelWorker, decode_process
 from indexer.figures import Figure
 from indexer.infer.models import ModelSpec
@@ -272,20 +272,17 @@ def complaining_of_ray() -> Iterator[None]:
 def _connect(job: Job) -> str:
     """Gives the folder of what Ray writes on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    on_terminate = signal.getsignal(signal.SIGTERM)  # Ray sets its own, which ends this process in the middle of anything
     try:
         own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": job.ray.object_store}
         if job.ray.address is not None:
             check_reachable(job.ray.address)
             own = {}
-        with without_helpers(ray):
+        with without_helpers(ray), own_sigterm():
             context: Any = ray.init(job.ray.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, RuntimeError, ValueError, OSError, exceptions.RayError) as error:
         where = "started" if job.ray.address is None else f"reached at {job.ray.address} (ray.address)"
         hint = "" if "Version mismatch" in str(error) else authentication_hint(job)
         raise ExecutionError(f"Ray could not be {where}: {error}.{hint}") from error
-    finally:
-        signal.signal(signal.SIGTERM, on_terminate)
     return str(context.address_info["session_dir"]) if job.ray.address is None else ""
 
 
