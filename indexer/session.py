@@ -91,19 +91,20 @@ def run_job(path: Path, *, local: bool, limit: int | None, retry_failed: bool, d
     return EXIT_CODES[outcome] if stop.signal is None else 128 + stop.signal
 
 
-def parse_deadline(text: str | None) -> float | None:
-    """Unix time of `06:00` (the next one, local time) or of an ISO date and time. Raises ConfigError."""
+def parse_deadline(text: str | None, now: datetime | None = None) -> float | None:
+    """Unix time of `06:00` (the next one after `now`, local time) or of an ISO date and time. Raises ConfigError."""
     if text is None:
         return None
-    now = datetime.now().astimezone()
+    now = (now or datetime.now()).astimezone()
     try:
         if "T" in text or " " in text:
             return datetime.fromisoformat(text).astimezone().timestamp()
         clock = datetime.strptime(text, "%H:%M").time()
     except ValueError:
         raise ConfigError(f"--deadline: {text!r} is not a time; write 06:00, or 2026-11-23T06:00") from None
-    today = datetime.combine(now.date(), clock).astimezone()
-    return (today if today > now else today + timedelta(days=1)).timestamp()
+    # The zone is asked for each day: between two of them clocks may change.
+    days = (datetime.combine(now.date() + timedelta(days=ahead), clock).astimezone() for ahead in (0, 1))
+    return next(day for day in days if day > now).timestamp()
 
 
 def _own_stdout() -> TextIO:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from indexer.errors import SourceError, WeightsError
 from indexer.execute import make_executor
 from indexer.records import Failure, IndexedVideo
 from indexer.report import Tally
+from indexer.session import parse_deadline
 from tests.archives import Archive, Heard
 from tests.videos import index_first, write_sound
 
@@ -380,6 +382,20 @@ def test_ctrl_c_saves_what_is_finished_and_the_next_run_goes_on(archive: Archive
     assert 0 < saved < 15
     after = archive.run()
     assert (after.videos["unchanged"], after.videos["indexed"]) == (saved, 15 - saved)
+
+
+def test_a_deadline_keeps_its_hour_when_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        evening = datetime(2026, 10, 24, 22, 0)  # clocks go back at three in the morning, and forward in March
+        assert parse_deadline("06:00", evening) == datetime(2026, 10, 25, 5, 0, tzinfo=UTC).timestamp()
+        assert parse_deadline("23:00", evening) == datetime(2026, 10, 24, 21, 0, tzinfo=UTC).timestamp()
+        evening = datetime(2027, 3, 27, 22, 0)
+        assert parse_deadline("06:00", evening) == datetime(2027, 3, 28, 4, 0, tzinfo=UTC).timestamp()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_run_that_may_not_do_everything_says_so(archive: Archive) -> None:
