@@ -202,10 +202,10 @@ class Output(_Section):
 class Ray(_Section):
     """How the work is spread over the machine or the cluster."""
 
-    address: str | None = Field(
+    address: Annotated[str, fields.ray_address()] | None = Field(
         default=None,
-        description="Ray cluster: auto, host:port or ray://host:10001. null, or empty as in ${RAY_ADDRESS:-}: Ray is started "
-        "here, for this run only.",
+        description="Ray cluster: auto, or host:port of its head. null, or empty as in ${RAY_ADDRESS:-}: Ray is started here, "
+        "for this run only.",
     )
     decode_cpus: Annotated[int, fields.whole(1, 100_000)] | None = Field(
         default=None, description="CPU cores that decode at the same time. null: all that are free."

@@ -136,6 +136,22 @@ def job_name() -> BeforeValidator:
     return reads(read, text(pattern))
 
 
+def ray_address() -> BeforeValidator:
+    pattern = r"auto|[^/]+:[0-9]{1,5}"
+
+    def read(value: object) -> object:
+        if isinstance(value, str) and value.startswith("ray://"):
+            raise ValueError(
+                "leads to Ray's client, which cannot pass on what decoders yield; write auto, or host:6379 for the head, and"
+                " run on a machine of the cluster"
+            )
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(f"{shown(value)} is not allowed; write auto, or host:6379 for the head of a cluster")
+        return value
+
+    return reads(read, text(pattern))
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A question to put before the list of allowed words; nothing if no known word is near."""
     lower = {name.lower(): name for name in known}

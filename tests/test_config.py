@@ -697,6 +697,8 @@ def test_a_section_holds_keys() -> None:
 def test_a_value_of_the_wrong_kind_is_named() -> None:
     assert complaints(SMALL.replace("demo", "2024")) == ['job.yaml:1 name: 2024 is not text; write "2024"']
     assert complaint("ray.address", "[a]") == "a list is not text"
+    assert complaint("ray.address", "head") == '"head" is not allowed; write auto, or host:6379 for the head of a cluster'
+    assert complaint("ray.address", "ray://head:10001").startswith("leads to Ray's client, which cannot pass on what decoders")
     assert complaint("ray.address", "5") == '5 is not text; write "5"'
 
 

@@ -100,5 +100,5 @@ def authentication_hint(job: Job) -> str:
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     return (host, int(port)) if host and port.isdigit() else None
