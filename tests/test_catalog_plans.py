@@ -176,6 +176,19 @@ def test_videos_of_a_folder_are_in_order_before_one_is_asked_for_hits(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_videos_of_a_few_hits_are_looked_up_though_nothing_forbids_to_read_them_all(
+    engine: Engine, run: RunRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "WHOLE", 100)
+    monkeypatch.setattr(costs, "HIT_COST", 0)
+    asked = sent(engine, lambda: search(engine, 'label:"action 7"', RECIPE.digest, limit=5, sort="newest"))
+    ((statement, values),) = ((one, values) for one, values in asked.items() if "SELECT DISTINCT video_id" in one)
+    with engine.connect() as connection:
+        ways = set(_ways(connection, statement, values, by_size=True))
+    assert ways - {"named as a whole"} == {"hit by recipe_id, label_id", "video by id"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_hits_are_found_by_indexes_though_nothing_forbids_to_read_them_all(engine: Engine, run: RunRef) -> None:
     def of(query: str, **options: Any) -> set[str]:
         asked = partial(search, engine, query, RECIPE.digest, limit=5, **options)

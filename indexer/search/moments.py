@@ -84,6 +84,10 @@ def overlaps(moment: Moment, others: Iterable[Moment]) -> bool:
 
 
 def _joined(uri: str, hits: Sequence[Hit]) -> Moment:
+    if len(hits) == 1:  # as most are, and an answer looks at hundreds
+        ((start_ms, end_ms, best_score, label),) = hits
+        score = best_score / 10_000
+        return Moment(uri, label, start_ms / 1000, end_ms / 1000, score, score, 1)
     best = max(hits, key=_SCORE)
     of_segment: dict[int, int] = {}
     for start_ms, _, score, _ in hits:

@@ -19,6 +19,8 @@ _RECIPES = text(
     "SELECT id, document, label_set, digest = :digest AS own FROM recipe WHERE digest = :digest"
     " OR EXISTS (SELECT 1 FROM part WHERE part.recipe_id = recipe.id AND part.state = 'live') ORDER BY id"
 )
+_READ = "indexer.recipes"
+"""In the notes of a connection of the pool."""
 _LABELS = text("SELECT name, id FROM label WHERE label_set = :label_set")
 _LIVE = text(
     "SELECT video_id, recipe_id, part_id, segments FROM result"
@@ -41,19 +43,8 @@ class SearchedRecipe:
 
 def searched_recipes(connection: Connection, digest: str | None, model: str | None) -> list[SearchedRecipe]:
     """The recipe with this digest, and the others that have results. Raises ConfigError if none of them is of this model."""
-    recipes = []
-    for row in connection.execute(_RECIPES, {"digest": digest or ""}).all():
-        document = json.loads(row.document)
-        labels = connection.execute(_LABELS, {"label_set": row.label_set}).all()
-        recipes.append(
-            SearchedRecipe(
-                recipe_id=row.id,
-                own=bool(row.own),
-                model=document["model"]["name"],
-                segment_ms=round(1000 * document["sampling"]["segment"]),
-                label_ids=dict(map(tuple, labels)),
-            )
-        )
+    rows = connection.execute(_RECIPES, {"digest": digest or ""}).all()
+    recipes = [_recipe(connection, row.id, bool(row.own), row.document, row.label_set) for row in rows]
     if model is None or not recipes:
         return recipes
     of_model = [recipe for recipe in recipes if recipe.model == model]
@@ -61,6 +52,23 @@ def searched_recipes(connection: Connection, digest: str | None, model: str | No
         there = ", ".join(sorted({recipe.model for recipe in recipes}))
         raise ConfigError(f"model: nothing is indexed with {model!r}; there are results of {there}")
     return of_model
+
+
+def _recipe(connection: Connection, recipe_id: int, own: bool, document: str, label_set: str) -> SearchedRecipe:
+    """A recipe and its labels never change: one that this connection has read once is not read again."""
+    read: dict[tuple[int, bool, str, str], SearchedRecipe] = connection.info.setdefault(_READ, {})
+    key = (recipe_id, own, document, label_set)
+    if key not in read:
+        settings = json.loads(document)
+        labels = connection.execute(_LABELS, {"label_set": label_set}).all()
+        read[key] = SearchedRecipe(
+            recipe_id=recipe_id,
+            own=own,
+            model=settings["model"]["name"],
+            segment_ms=round(1000 * settings["sampling"]["segment"]),
+            label_ids=dict(map(tuple, labels)),
+        )
+    return read[key]
 
 
 class Standing(NamedTuple):

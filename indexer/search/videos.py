@@ -150,9 +150,13 @@ class VideoFilter:
     def ids_by_hits(self, connection: Connection, sort: Sort, wanted: Wanted, *, first: int) -> Iterator[Sequence[int]]:
         """The same, found through the hits, all of which are read first."""
         hits = " UNION ALL ".join(wanted.selects())
+        # PostgreSQL takes them for more than they are, and would read all videos to join them.
+        video = "video ON id = video_id"
+        if connection.dialect.name == "postgresql":
+            video = "LATERAL (SELECT * FROM video WHERE id = video_id OFFSET 0) AS video ON true"
         statement = text(
             f"SELECT id FROM (SELECT DISTINCT video_id FROM ({hits}) AS hits) AS named"
-            f" JOIN video ON id = video_id WHERE {self._where} ORDER BY {_SORTED[sort]}"
+            f" JOIN {video} WHERE {self._where} ORDER BY {_SORTED[sort]}"
         )
         yield from in_chunks(connection.execute(statement, self._values | wanted.values).scalars().fetchmany, first)
 
