@@ -251,6 +251,14 @@ def test_each_phrase_means_its_own_label_alone_or_what_it_is_said_to_mean() -> N
     assert [phrase for phrase, expected in meant.items() if labels(phrase) != expected] == []
 
 
+def test_the_plural_of_a_phrase_means_what_one_of_it_means() -> None:
+    synonyms = kinetics_synonyms()
+    meant = {phrase: [label] for label, phrases in synonyms.labels.items() for phrase in phrases}
+    meant |= {phrase: list(several) for phrase, several in synonyms.general.items()}
+    plurals = {f"{phrase}s": expected for phrase, expected in meant.items() if phrase[-1] not in "sy"}
+    assert {plural for plural in plurals.keys() - meant.keys() if labels(plural) != plurals[plural]} == set()
+
+
 def test_each_word_of_a_name_finds_or_offers_a_name_with_it_first() -> None:
     """Unless the word is an everyday phrase itself, such as running, which is jogging."""
     synonyms = kinetics_synonyms()
@@ -265,6 +273,17 @@ def test_each_word_of_a_name_finds_or_offers_a_name_with_it_first() -> None:
 
 
 # The measure
+
+
+def test_words_mean_exactly_these_labels() -> None:
+    asked = read("exact.yaml")
+    assert {words: found for words, right in asked.items() if set(found := labels(words)) != set(right)} == {}
+
+
+def read(path: str) -> dict[str, list[str]]:
+    """What people type, and the labels that answer it."""
+    asked: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "words" / path).read_text(encoding="utf-8"))
+    return asked
 
 
 class Measured(NamedTuple):
@@ -283,9 +302,8 @@ class Measured(NamedTuple):
 
 
 def measured(path: str) -> Measured:
-    asked = yaml.safe_load((Path(__file__).parent / "words" / path).read_text(encoding="utf-8"))
     first, third, searched, vague = [], [], [], []
-    for words, right in asked.items():
+    for words, right in read(path).items():
         meant, both = labels(words), ranked(words)
         if not right:
             vague.append(bool(meant))

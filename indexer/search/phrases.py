@@ -31,6 +31,7 @@ _ARTICLES = frozenset(["a", "an", "the"])
 _ENDINGS = frozenset(["er", "r", "or", "ist", "ian", "ing", "ion", "ment", "e", "y"])
 """What one word family has after its stem, where the stemmer leaves them apart: skat-er, guitar-ist."""
 _SMALL_WORDS = frozenset(_SMALL.split())
+_PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"))
 _NOT = re.compile(r"\(not [^)]*\)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
@@ -38,7 +39,7 @@ _OTHER_FORM, _OTHER_ENDING, _SLIP = 0.9, 0.8, 0.4
 """How much a stem counts that was found as another form of the word (tired, tires), under another ending, or only after
 correcting it."""
 _OTHER_FORM_ALONE = 0.6
-"""And as another form of a word that is all of a phrase: nothing else there says that it is meant."""
+"""And as another form, but no plural, of a word that is all of a phrase: nothing else there says that it is meant."""
 _SHORT, _LONG = 4, 7
 """Letters from which a stem is corrected at all, and from which two slips are."""
 _ALL_WORDS = 0.3
@@ -77,7 +78,9 @@ class _Phrase(NamedTuple):
         """Of a word whose stem it has."""
         if not word or word in self.words:
             return 1.0
-        return _OTHER_FORM_ALONE if len(self.stems) == 1 else _OTHER_FORM
+        if len(self.stems) > 1:
+            return _OTHER_FORM
+        return _OTHER_FORM_ALONE if self.words.isdisjoint(_singulars(word)) else 1.0
 
 
 class PhraseIndex:
@@ -111,8 +114,9 @@ class PhraseIndex:
         self._unknown_worth = math.log(1 + len(labels) / 2)
 
     def meant_by(self, query: str) -> list[tuple[str, float]]:
-        """The labels, with weights, of the phrase that the query is, word by word; none if it is no phrase."""
-        labels = self._whole.get(_written(query), ())
+        """The labels, with weights, of the phrase that the query is, or its plural, word by word; none if it is none."""
+        *others, last = _written(query).split() or [""]
+        labels = next(filter(None, (self._whole.get(" ".join([*others, form])) for form in _singulars(last))), ())
         return [(label, 1 - _STEP * place) for place, label in enumerate(labels)]
 
     def rank(self, query: str) -> list[Ranked]:
@@ -173,7 +177,8 @@ class PhraseIndex:
         terms: list[dict[_Stem, float]] = []
         joined = ["", *self._stem.stemWords([first + second for first, second in pairwise(words)]), ""]
         for word, pairs in zip(words, pairwise(joined), strict=False):
-            stem = self._stem.stemWord(word)
+            stems = self._stem.stemWords(_singulars(word))
+            stem = next((stem for stem in stems if stem in self._worth), stems[0])
             whole = {(pair, ""): 1.0 for pair in pairs if pair in self._worth}  # skate boarding
             if stem not in self._worth and stem in self._joined:  # armwrestling
                 terms += [{(part, ""): 1.0} for part in self._joined[stem] if part in self._worth]
@@ -222,6 +227,12 @@ def _written(text: str) -> str:
 def _words(text: str) -> list[str]:
     """Lower case words; what a label says that it is not (petting animal (not cat)) is no word of it."""
     return [word.removesuffix("'s") for word in _written(_NOT.sub("", text.casefold())).split()]
+
+
+def _singulars(word: str) -> list[str]:
+    """The word, and what it may be the plural of."""
+    stripped = [word.removesuffix(end) + instead for end, instead in _PLURALS if word.endswith(end) and word != end]
+    return [word, *stripped]
 
 
 def _telling(words: Iterable[str]) -> list[str]:

@@ -30,7 +30,7 @@ def kinetics_synonyms() -> Synonyms:
     document: dict[str, dict[str, str]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     return Synonyms(
         labels={label: _list(phrases) for label, phrases in document["labels"].items()},
-        general={phrase: _list(labels) for phrase, labels in document["general"].items()},
+        general={one: _list(labels) for phrases, labels in document["general"].items() for one in _list(phrases)},
     )
 
 
