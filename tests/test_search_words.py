@@ -244,6 +244,20 @@ def test_a_phrase_stands_under_one_label_or_among_the_general_ones() -> None:
     assert [phrase for phrase, meant in synonyms.general.items() if len(set(meant)) != len(meant) or len(meant) < 2] == []
 
 
+def test_what_no_label_says_is_offered_what_is_listed_and_stands_nowhere_else() -> None:
+    synonyms = kinetics_synonyms()
+    phrases = {phrase for own in synonyms.labels.values() for phrase in own} | set(synonyms.general) | set(KINETICS)
+    assert phrases & set(synonyms.unsaid) == set()
+    found = {phrase: resolve(phrase, KINETICS) for phrase in synonyms.unsaid}
+    offered = {phrase: meant.candidates[: len(synonyms.unsaid[phrase])] for phrase, meant in found.items() if not meant.labels}
+    assert offered == synonyms.unsaid
+
+
+def test_labels_of_other_models_may_say_what_those_of_kinetics_do_not() -> None:
+    assert labels("water polo", (*KINETICS, "playing water polo")) == ["playing water polo"]
+    assert labels("waving", ("waving hand",)) == ["waving hand"]
+
+
 def test_each_phrase_means_its_own_label_alone_or_what_it_is_said_to_mean() -> None:
     synonyms = kinetics_synonyms()
     meant = {phrase: [label] for label, phrases in synonyms.labels.items() for phrase in phrases}

@@ -31,6 +31,7 @@ _ARTICLES = frozenset(["a", "an", "the"])
 _ENDINGS = frozenset(["er", "r", "or", "ist", "ian", "ing", "ion", "ment", "e", "y"])
 """What one word family has after its stem, where the stemmer leaves them apart: skat-er, guitar-ist."""
 _SMALL_WORDS = frozenset(_SMALL.split())
+_UNKNOWN = "0"
 _PLURALS = (("s", ""), ("es", ""), ("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"))
 _NOT = re.compile(r"\(not [^)]*\)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -83,10 +84,22 @@ class _Phrase(NamedTuple):
         return _OTHER_FORM_ALONE if self.words.isdisjoint(_singulars(word)) else 1.0
 
 
-class PhraseIndex:
-    """Phrases and the labels that they mean, the likeliest first. A phrase that is its only label is a name. Built once."""
+class _Unsaid(NamedTuple):
+    pattern: re.Pattern[str]
+    alone: bool
+    """Whether it counts only as all of a query: it is one word, and phrases have its stem."""
+    instead: tuple[str, ...]
 
-    def __init__(self, phrases: Iterable[tuple[str, tuple[str, ...]]]) -> None:
+
+class PhraseIndex:
+    """Phrases and the labels that they mean, the likeliest first. A phrase that is its only label is a name. Built once.
+
+    What is `unsaid` has words of phrases, or words like theirs, but no label says it: labels are offered instead.
+    """
+
+    def __init__(
+        self, phrases: Iterable[tuple[str, tuple[str, ...]]], unsaid: Iterable[tuple[str, tuple[str, ...]]] = ()
+    ) -> None:
         self._stem = Stemmer.Stemmer("english")
         self._phrases: list[_Phrase] = []
         self._whole: dict[str, tuple[str, ...]] = {}
@@ -109,6 +122,10 @@ class PhraseIndex:
             self._phrases.append(_Phrase(stems, frozenset(words), meant, is_name=meant == (phrase,)))
             self._whole.setdefault(_written(phrase), meant)
             labels.update(meant)
+        self._unsaid = [
+            _Unsaid(re.compile(rf"\b{re.escape(phrase)}(e?s)?\b"), self._stem.stemWord(phrase) in self._with_stem, instead)
+            for phrase, instead in unsaid
+        ]
         self._owners = {name: len(having) for name, having in owners.items()}
         self._worth = {name: math.log(1 + len(labels) / len(having)) for name, having in owners.items()}
         self._unknown_worth = math.log(1 + len(labels) / 2)
@@ -121,7 +138,7 @@ class PhraseIndex:
 
     def rank(self, query: str) -> list[Ranked]:
         """Labels that have any of the words, best first."""
-        words = _words(query)
+        words, _ = self._heard(query)
         terms = self._terms(_telling(words))
         worth = [max((self._worth[name] for name, _ in term), default=self._unknown_worth) for term in terms]
         shares: dict[int, list[float]] = defaultdict(lambda: [0.0] * len(terms))  # phrase -> how well it has each term
@@ -153,6 +170,21 @@ class PhraseIndex:
             score = (1 - _ALL_WORDS) * in_one + _ALL_WORDS * _weighed(together[label], worth)
             ranked.append(Ranked(label, score, label in said or (len(terms) > 1 and score >= _LIKELY)))
         return sorted(ranked, key=lambda one: (-one.score, one.label))
+
+    def instead_of(self, query: str) -> list[str]:
+        """The labels to offer for what is unsaid in it."""
+        return self._heard(query)[1]
+
+    def _heard(self, query: str) -> tuple[list[str], list[str]]:
+        """Its words, what is unsaid as one that nobody knows, and the labels to offer instead of that."""
+        words = _words(query)
+        text, telling = " ".join(words), " ".join(_telling(words))
+        offered: list[str] = []
+        for unsaid in self._unsaid:
+            if unsaid.pattern.fullmatch(telling) or (not unsaid.alone and unsaid.pattern.search(text)):
+                text = unsaid.pattern.sub(_UNKNOWN, text)
+                offered += unsaid.instead
+        return text.split(), offered
 
     def _share(self, phrase: _Phrase, known: set[str]) -> float:
         """Of what the phrase says, how much is in the query; 1 only if all is."""

@@ -62,7 +62,8 @@ def resolve(words: str, names: Iterable[str], semantic: SentenceModel | None = N
         meant = [(label, score / best) for label, score, said in ranked if said and score >= _AS_GOOD * best]
     too_general = len(meant) > MOST_LABELS
     poor = max(_POOR, _ALSO * best) if meant and not too_general else _POOR
-    near = [label for label, score, _ in ranked if score >= poor] or list(exact.candidates)
+    near = [label for label, score, _ in ranked if score >= poor]
+    near = [*index.instead_of(words), *near] or list(exact.candidates)
     if too_general:
         meant = []
     elif not meant and semantic is not None:
@@ -96,7 +97,11 @@ def _by_meaning(words: str, names: tuple[str, ...], semantic: SentenceModel) -> 
 
 @lru_cache(maxsize=8)
 def _index(names: tuple[str, ...]) -> PhraseIndex:
-    return PhraseIndex(_phrases(names))
+    synonyms = kinetics_synonyms()
+    kinetics = {plain(label) for label in synonyms.labels}
+    # Other models may have a label for what those of Kinetics do not say.
+    unsaid = synonyms.unsaid if all(plain(name) in kinetics for name in names) else {}
+    return PhraseIndex(_phrases(names), _with_labels(unsaid, names))
 
 
 @lru_cache(maxsize=8)
@@ -105,14 +110,19 @@ def _phrases(names: tuple[str, ...]) -> Phrases:
     synonyms = kinetics_synonyms()
     own = {plain(label): phrases for label, phrases in synonyms.labels.items()}
     phrases = [(phrase, (name,)) for name in names for phrase in (name, *own.get(plain(name), ()))]
+    return (*phrases, *_with_labels(synonyms.general, names))
+
+
+def _with_labels(several: dict[str, tuple[str, ...]], names: Iterable[str]) -> Phrases:
+    """The phrases of which any label is among these names."""
     called: dict[str, list[str]] = defaultdict(list)
     for name in names:
         called[plain(name)].append(name)
-    general = []
-    for phrase, labels in synonyms.general.items():
+    found = []
+    for phrase, labels in several.items():
         meant = [name for label in labels for name in called.get(plain(label), ())]
-        general += [(phrase, tuple(meant))] if meant else []
-    return (*phrases, *general)
+        found += [(phrase, tuple(meant))] if meant else []
+    return tuple(found)
 
 
 @lru_cache(maxsize=4096)

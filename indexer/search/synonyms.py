@@ -20,6 +20,8 @@ class Synonyms:
     """Label -> phrases that mean it and no other."""
     general: dict[str, tuple[str, ...]]
     """Phrase -> the labels that it may mean, the likeliest first."""
+    unsaid: dict[str, tuple[str, ...]]
+    """Phrase that no label says, though it has words of some, or words like theirs -> what to offer instead."""
 
 
 @lru_cache(maxsize=1)
@@ -30,8 +32,13 @@ def kinetics_synonyms() -> Synonyms:
     document: dict[str, dict[str, str]] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     return Synonyms(
         labels={label: _list(phrases) for label, phrases in document["labels"].items()},
-        general={one: _list(labels) for phrases, labels in document["general"].items() for one in _list(phrases)},
+        general=_each(document["general"]),
+        unsaid=_each(document["unsaid"]),
     )
+
+
+def _each(several: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    return {phrase: _list(labels) for phrases, labels in several.items() for phrase in _list(phrases)}
 
 
 def _list(text: str) -> tuple[str, ...]:
