@@ -182,15 +182,23 @@ def test_further_labels_are_offered_beside_those_that_are_searched() -> None:
 
 @given(
     st.text(max_size=40)
-    | st.lists(st.sampled_from(["the", "arm", "arms", "wrestl", "wrestling", "cat", "not", "(", "'", "-", "é", "1"])).map(
-        " ".join
-    )
+    | st.lists(
+        st.sampled_from(["the", "or", "and", ",", "arm", "arms", "wrestl", "wrestling", "cat", "not", "(", "'", "-", "é", "1"])
+    ).map(" ".join)
 )
 def test_any_words_mean_something_or_nothing(words: str) -> None:
     found = resolve(words, LABELS)
     assert {label for label, _ in found.labels} | set(found.candidates) <= set(LABELS)
     assert all(0 < weight <= 1 for _, weight in found.labels)
     assert found == resolve(words, reversed(LABELS))
+
+
+def test_or_asks_for_either_and_the_likeliest_of_each_has_weight_1() -> None:
+    found = resolve("kissing or football", KINETICS)
+    assert found.labels[:2] == (("kissing", 1.0), ("kicking soccer ball", 1.0))
+    found = resolve("piano or wrestling", KINETICS)
+    assert found.labels == (("playing piano", 1.0), ("wrestling", 1.0))
+    assert found.candidates == ("playing keyboard",)
 
 
 # Labels of one's own

@@ -1,11 +1,13 @@
 """Words -> labels. What is searched is always said, and what is not near enough to any label is only offered, never searched.
 
 An exact name is that label, and an everyday phrase for it, word by word, as well; `general` words (football) mean several
-labels. Else the words are compared with all of these. What is alike in letters only is a candidate at most.
+labels. Else the words are compared with all of these. What is alike in letters only is a candidate at most. Kissing or hugging
+is either, and so is kissing and hugging, if both are known and the whole is no phrase (bow and arrow).
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,12 +31,18 @@ _ALSO = 0.5
 """Share of the best score below which nothing is offered beside labels that are meant."""
 _AS_GOOD = 0.9
 """Share of the best score from which another label is meant as well."""
+_IS_IT = 0.9
+"""Score from which a phrase says just what the words do."""
 _NEAR = 70.0
 """Of 100. Names less like the query than this have only letters in common with it (hello world, chopping wood: 50)."""
 _BEHIND = 15.0
 """How much less like the query than the nearest name a candidate may be (swimming: not also trimming trees)."""
 _ALIKE, _SOMEWHAT_ALIKE = 0.5, 0.3
 """Cosine of sentence embeddings from which the words mean a label, and from which it is offered."""
+
+
+_OR = re.compile(r"\s+(?:or|and|&)\s+", re.IGNORECASE)
+_BETWEEN = re.compile(rf"\s*,\s*(?:(?:or|and|&)\s+)?|{_OR.pattern}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,12 @@ class Resolution:
 def resolve(words: str, names: Iterable[str], semantic: SentenceModel | None = None) -> Resolution:
     """Find the labels, of those called `names`, that `words` mean. What no phrase is near enough to, `semantic` is asked."""
     known = tuple(sorted(set(names)))
+    if _OR.search(words) and (parts := _parts(words, known)):
+        return _either(words, [_resolve(part, known) for part in parts])
+    return _resolve(words, known, semantic)
+
+
+def _resolve(words: str, known: tuple[str, ...], semantic: SentenceModel | None = None) -> Resolution:
     exact = resolve_name(words, known)
     if exact.labels:
         return exact
@@ -71,6 +85,37 @@ def resolve(words: str, names: Iterable[str], semantic: SentenceModel | None = N
         near = [*alike, *near]
     offered = dict.fromkeys(label for label in near if label not in dict(meant))
     return Resolution(words, tuple(meant), tuple(offered)[:CANDIDATES])
+
+
+def _parts(words: str, known: tuple[str, ...]) -> list[str]:
+    """What "or" stands between, if that is more than one thing: brushing teeth or hair -> brushing teeth, brushing hair."""
+    parts = [part for part in _BETWEEN.split(words.strip()) if part.strip()]
+    if len(parts) < 2 or resolve_name(words, known).labels or _index(known).meant_by(words):
+        return []
+    first, last = parts[0], parts[-1]
+    shared = [
+        [f"{first.split()[0]} {part}"] * (part is not first) + [f"{part} {last.split()[-1]}"] * (part is not last)
+        for part in parts
+    ]
+    whole = [
+        next((text for text in texts if _is_phrase(text, known)), part) for part, texts in zip(parts, shared, strict=True)
+    ]
+    if not all(_resolve(part, known).labels for part in whole):
+        return []
+    return whole if all(_is_phrase(part, known) for part in whole) or not _is_phrase(words, known) else []
+
+
+def _is_phrase(words: str, known: tuple[str, ...]) -> bool:
+    ranked = _index(known).rank(words)
+    return bool(ranked) and ranked[0].score >= _IS_IT
+
+
+def _either(words: str, each: Sequence[Resolution]) -> Resolution:
+    labels: dict[str, float] = {}
+    for label, weight in (meant for found in each for meant in found.labels):
+        labels[label] = max(weight, labels.get(label, 0.0))
+    offered = dict.fromkeys(label for found in each for label in found.candidates if label not in labels)
+    return Resolution(words, tuple(labels.items()), tuple(offered)[:CANDIDATES])
 
 
 def resolve_name(name: str, names: Iterable[str]) -> Resolution:
