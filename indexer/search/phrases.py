@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -84,13 +84,6 @@ class _Phrase(NamedTuple):
         return _OTHER_FORM_ALONE if self.words.isdisjoint(_singulars(word)) else 1.0
 
 
-class _Unsaid(NamedTuple):
-    pattern: re.Pattern[str]
-    alone: bool
-    """Whether it counts only as all of a query: it is one word, and phrases have its stem."""
-    instead: tuple[str, ...]
-
-
 class PhraseIndex:
     """Phrases and the labels that they mean, the likeliest first. A phrase that is its only label is a name. Built once.
 
@@ -122,9 +115,12 @@ class PhraseIndex:
             self._phrases.append(_Phrase(stems, frozenset(words), meant, is_name=meant == (phrase,)))
             self._whole.setdefault(_written(phrase), meant)
             labels.update(meant)
-        self._unsaid = [
-            _Unsaid(re.compile(rf"\b{re.escape(phrase)}(e?s)?\b"), self._stem.stemWord(phrase) in self._with_stem, instead)
-            for phrase, instead in unsaid
+        self._unsaid = {" ".join(_without_articles(phrase)): instead for phrase, instead in unsaid}
+        # One word that phrases have, too, may be said with others: walking alone is no label, walking the dog is.
+        self._unsaid_in = [
+            (self._stem.stemWords(phrase.split()), instead)
+            for phrase, instead in self._unsaid.items()
+            if self._stem.stemWord(phrase) not in self._with_stem
         ]
         self._owners = {name: len(having) for name, having in owners.items()}
         self._worth = {name: math.log(1 + len(labels) / len(having)) for name, having in owners.items()}
@@ -132,8 +128,7 @@ class PhraseIndex:
 
     def meant_by(self, query: str) -> list[tuple[str, float]]:
         """The labels, with weights, of the phrase that the query is, or its plural, word by word; none if it is none."""
-        *others, last = _written(query).split() or [""]
-        labels = next(filter(None, (self._whole.get(" ".join([*others, form])) for form in _singulars(last))), ())
+        labels = _looked_up(self._whole, _written(query).split())
         return [(label, 1 - _STEP * place) for place, label in enumerate(labels)]
 
     def rank(self, query: str) -> list[Ranked]:
@@ -177,14 +172,16 @@ class PhraseIndex:
 
     def _heard(self, query: str) -> tuple[list[str], list[str]]:
         """Its words, what is unsaid as one that nobody knows, and the labels to offer instead of that."""
-        words = _words(query)
-        text, telling = " ".join(words), " ".join(_telling(words))
+        words = _without_articles(query)
+        if instead := _looked_up(self._unsaid, _telling(words)):
+            return [_UNKNOWN], list(instead)
         offered: list[str] = []
-        for unsaid in self._unsaid:
-            if unsaid.pattern.fullmatch(telling) or (not unsaid.alone and unsaid.pattern.search(text)):
-                text = unsaid.pattern.sub(_UNKNOWN, text)
-                offered += unsaid.instead
-        return text.split(), offered
+        having = self._stem.stemWords(words)
+        for stems, instead in self._unsaid_in:
+            for start in (place for place in range(len(words)) if having[place : place + len(stems)] == stems):
+                words[start : start + len(stems)] = [_UNKNOWN] * len(stems)
+                offered += instead
+        return words, offered
 
     def _share(self, phrase: _Phrase, known: set[str]) -> float:
         """Of what the phrase says, how much is in the query; 1 only if all is."""
@@ -261,10 +258,20 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("'s") for word in _written(_NOT.sub("", text.casefold())).split()]
 
 
+def _without_articles(text: str) -> list[str]:
+    return [word for word in _words(text) if word not in _ARTICLES]
+
+
 def _singulars(word: str) -> list[str]:
     """The word, and what it may be the plural of."""
     stripped = [word.removesuffix(end) + instead for end, instead in _PLURALS if word.endswith(end) and word != end]
     return [word, *stripped]
+
+
+def _looked_up(phrases: Mapping[str, tuple[str, ...]], words: list[str]) -> tuple[str, ...]:
+    """What stands there for these words, of which the last may be a plural."""
+    forms = [" ".join([*words[:-1], form]) for form in _singulars(words[-1])] if words else []
+    return next((phrases[form] for form in forms if form in phrases), ())
 
 
 def _telling(words: Iterable[str]) -> list[str]:
