@@ -173,7 +173,8 @@ class PhraseIndex:
     def _heard(self, query: str) -> tuple[list[str], list[str]]:
         """Its words, what is unsaid as one that nobody knows, and the labels to offer instead of that."""
         words = _without_articles(query)
-        if instead := _looked_up(self._unsaid, _telling(words)):
+        telling = _telling(words)
+        if " ".join(telling) not in self._whole and (instead := _looked_up(self._unsaid, telling)):
             return [_UNKNOWN], list(instead)
         offered: list[str] = []
         having = self._stem.stemWords(words)
