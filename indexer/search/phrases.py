@@ -24,7 +24,7 @@ _SMALL = """
     your our you he she they we me us is are was were be being been have has having do does doing get gets getting who which
     while during some somebody someone something one two three person people man men woman women guy guys boy boys girl girls
     lady ladies kid kids child children video videos clip clips footage scene scenes show showing find very near next then
-    there where when after before through around under behind between
+    there where when after before through around under behind between either both group groups bunch
 """
 """Words that say nothing about an action. Words of place (up, down, off, over) often do."""
 _ARTICLES = frozenset(["a", "an", "the"])
