@@ -66,13 +66,13 @@ class ConsoleReporter:
                 self._console.print("more failures are only counted here; `indexer failures` lists them all")
 
     def progress(self, tally: Tally) -> None:
-        speed = tally.finished_seconds / tally.wall_seconds
+        speed = tally.done_seconds / tally.wall_seconds
         text = (
-            f"{tally.finished:,} of {tally.to_do:,} videos, {clock(tally.finished_seconds)} of video, {speed:.1f} x real time,"
+            f"{tally.finished:,} of {tally.to_do:,} videos, {clock(tally.done_seconds)} of video, {speed:.1f} x real time,"
             f" {tally.failed + tally.failing} failed, {_remaining(tally)}"
         )
         if self._progress is not None:
-            self._progress.update(self._task, completed=tally.finished_bytes, description=text)
+            self._progress.update(self._task, completed=tally.done_bytes, description=text)
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_SECONDS
             self._console.print(text)

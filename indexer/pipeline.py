@@ -202,6 +202,7 @@ class _Work:
     def _read_meter(self, meter: WorkMeter) -> None:
         self._tally.stages.update(meter.stage_seconds)
         self._tally.queue_bytes = meter.queue_bytes
+        self._tally.underway_bytes, self._tally.underway_seconds = meter.underway_bytes, meter.underway_seconds
         self._tally.decoded_seconds = meter.video_seconds
         if meter.clips and not self._tally.startup_seconds:
             self._tally.startup_seconds = self._tally.wall_seconds

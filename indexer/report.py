@@ -72,6 +72,10 @@ class Tally:
     """Videos of `to_do` that have an outcome, which the next commit makes true. For showing progress."""
     finished_seconds: float = 0.0
     """Their length."""
+    underway_bytes: float = 0.0
+    """Of long videos without an outcome: what is done of them, by size."""
+    underway_seconds: float = 0.0
+    """The same by length."""
     failing: int = 0
     """Those of them that failed and that no commit has made true yet."""
 
@@ -102,12 +106,21 @@ class Tally:
         return time.monotonic() - self.began
 
     @property
+    def done_bytes(self) -> float:
+        return min(self.finished_bytes + self.underway_bytes, self.to_do_bytes)
+
+    @property
+    def done_seconds(self) -> float:
+        """Of video, that of unfinished long ones included."""
+        return self.finished_seconds + self.underway_seconds
+
+    @property
     def seconds_left(self) -> float | None:
         """Until the work is done; None if nothing tells. By size: large videos come first, and no length is known before."""
-        if not self.finished_bytes:
+        if not self.done_bytes:
             return None
-        left_bytes = self.to_do_bytes - self.finished_bytes
-        return (self.wall_seconds - self.startup_seconds) / self.finished_bytes * left_bytes
+        left_bytes = self.to_do_bytes - self.done_bytes
+        return (self.wall_seconds - self.startup_seconds) / self.done_bytes * left_bytes
 
     def as_event(self, outcome: str) -> dict[str, Any]:
         """The `run_finished` event, which is also what the catalog keeps of a run."""
@@ -222,7 +235,7 @@ class JsonReporter:
                 "done": tally.finished,
                 "to_do": tally.to_do,
                 "failed": tally.failed + tally.failing,
-                "video_seconds": tally.finished_seconds,
+                "video_seconds": round(tally.done_seconds, 3),
             }
             self._write(event)
 

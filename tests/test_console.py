@@ -26,6 +26,17 @@ def test_the_time_left_follows_the_size_of_what_is_left_and_leaves_the_start_out
     assert second == "1 of 10 videos, 00:03:40 of video, 2.0 x real time, 0 failed, about 00:00:25 left"
 
 
+def test_the_ranges_of_a_long_video_are_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY_SECONDS", 0.0)
+    said = StringIO()
+    shown = console.ConsoleReporter("job.yaml", "index", console=Console(file=said, width=200))
+    shown.progress(at_work(underway_bytes=200, underway_seconds=1100.0))
+    shown.progress(at_work(finished=10, finished_bytes=1000, underway_bytes=200))  # just finished, and not yet taken away
+    first, second = said.getvalue().splitlines()
+    assert first == "0 of 10 videos, 00:18:20 of video, 10.0 x real time, 0 failed, about 00:06:40 left"
+    assert second.endswith("about 00:00:00 left")
+
+
 def test_a_terminal_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     said = StringIO()
     shown = console.ConsoleReporter("job.yaml", "index", console=Console(file=said, width=200, force_terminal=True))

@@ -72,12 +72,15 @@ def when_staged(ranges: int, archive: Archive) -> Callable[[], bool]:
 def test_a_killed_run_leaves_only_the_unfinished_ranges_to_the_next(archive: Archive) -> None:
     killed = archive.run(range_seconds=20, stopped=when_staged(12, archive))
     assert (killed.ended, killed.videos["left"]) == ("stopped", 1)
+    assert killed.tally is not None
+    assert (killed.tally.done_bytes / killed.tally.to_do_bytes, killed.tally.done_seconds) == pytest.approx((0.8, 240))
     assert archive.dump()[0]["rows"] == []
     assert len(staged(archive)) == 12
     again = archive.run(range_seconds=20)
     assert again.tally is not None
     assert 40 <= again.tally.decoded_seconds <= 60  # what was not staged: 3 of 15 ranges
     assert (again.ended, again.tally.video_seconds) == ("complete", 300)
+    assert (again.tally.done_bytes, again.tally.done_seconds) == (again.tally.to_do_bytes, 300)
     assert staged(archive) == []
     rows, dump = stored(archive), archive.dump()
     archive.run(range_seconds=1e9, output={"uri": "index2"})

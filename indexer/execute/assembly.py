@@ -71,6 +71,12 @@ class Assembly:
         """Forget a try that is open, and give the unit that repeats it."""
         return self._open.pop(attempt).unit
 
+    @property
+    def underway(self) -> tuple[float, float]:
+        """Bytes and seconds of long videos that this run has done, though none of them is whole yet."""
+        done = [long.underway for long in self._long.values()]
+        return sum(size for size, _ in done), sum(seconds for _, seconds in done)
+
     def split(self, attempt: Attempt, word: Split) -> tuple[list[Unit], Outcome | None]:
         """The units of a long video that no run has finished yet; without any, its outcome."""
         self.close(word.video)
@@ -79,6 +85,7 @@ class Assembly:
         long = self._long[word.video.uri] = LongVideo(word.video, word.ranges)
         for finished in self._staging.load(word.video):
             long.add(finished)
+        long.begin()
         if not long.missing:
             return [], self._joined(word.video)
         return [Unit((word.video,), segments, may_split=False) for segments in sorted(long.missing)], None

@@ -18,6 +18,10 @@ class WorkMeter:
     clips: int = 0
     video_seconds: float = 0.0
     """Of segments that were decoded."""
+    underway_bytes: float = 0.0
+    """Of long videos that are not whole yet: what is done of them, by size."""
+    underway_seconds: float = 0.0
+    """The same by length."""
     queue_bytes: int = 0
     """Of clips in memory now, on their way to a model or with it."""
     fetched_bytes: int = 0

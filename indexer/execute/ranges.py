@@ -27,12 +27,29 @@ class LongVideo:
         self._video = video
         self.missing = set(ranges)
         self._done: dict[SegmentRange, IndexedVideo] = {}
+        self._to_do = len(self.missing)
 
     def add(self, finished: IndexedRange) -> None:
         """A range that is not one of this video's, or is there already, is ignored: it may be of an older way to split."""
         if finished.segments in self.missing:
             self.missing.remove(finished.segments)
             self._done[finished.segments] = finished.indexed
+
+    def begin(self) -> None:
+        """What is missing now is what this run has to do."""
+        self._to_do = len(self.missing)
+
+    @property
+    def share(self) -> float:
+        """Of what this run has to do of it, so much is done, 0 to 1."""
+        return 1 - len(self.missing) / self._to_do if self._to_do else 1.0
+
+    @property
+    def underway(self) -> tuple[float, float]:
+        """Bytes and seconds that go with this share. Ranges are about equally long."""
+        one = next(iter(self._done.values()), None)
+        seconds = 0.0 if one is None else one.info.duration_seconds
+        return self.share * self._video.size_bytes, self.share * seconds
 
     def outcome(self) -> Outcome:
         """All ranges as one video, as if it had been decoded in one go."""

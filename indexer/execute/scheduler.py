@@ -73,7 +73,7 @@ class Scheduler:
         self._cluster = cluster
         self._meter = meter
         self._batcher: Batcher[Any] = Batcher(settings.geometry.clip_bytes)
-        assembly = Assembly(spec.labels, staging, top_k=job.output.top_k, min_score=job.output.min_score)
+        self._assembly = assembly = Assembly(spec.labels, staging, top_k=job.output.top_k, min_score=job.output.min_score)
         self._decoders = Decoders(cluster, settings, units, assembly, self._batcher, meter, timeout_seconds=job.decode.timeout)
         self._calls = Calls(cluster, assembly, self._batcher, meter, redo=self._decoders.redo)
         self._slots = decoders_at_once(cluster, settings.geometry)
@@ -84,6 +84,7 @@ class Scheduler:
         beat = looked = self._clock()
         watched = 0.0
         while not stopped():
+            self._note_underway()
             if late():
                 self._decoders.begin_no_more()
             self._decoders.fill(self._slots)
@@ -108,10 +109,14 @@ class Scheduler:
                 beat = now
                 self._calls.rest(now)
                 yield None
+        self._note_underway()
 
     def cancel(self) -> None:
         """Stop what still runs; its videos are left for another run."""
         self._decoders.cancel()
+
+    def _note_underway(self) -> None:
+        self._meter.underway_bytes, self._meter.underway_seconds = self._assembly.underway
 
     def _room(self) -> bool:
         """Whether one more pack may be taken. What completes a batch that nothing else can start always may."""

@@ -51,7 +51,7 @@ class RunPage(Silent):
             self._failures.append(outcome)
 
     def progress(self, tally: Tally) -> None:
-        self._pace.note(tally.wall_seconds, tally.finished_seconds)
+        self._pace.note(tally.wall_seconds, tally.done_seconds)
 
     def finished(self, tally: Tally, outcome: str) -> None:
         self._write(tally, outcome, "")
@@ -63,7 +63,7 @@ class RunPage(Silent):
     def _write(self, tally: Tally, outcome: str, message: str) -> None:
         if not self._did_something:
             return
-        self._pace.note(tally.wall_seconds, tally.finished_seconds, last=True)
+        self._pace.note(tally.wall_seconds, tally.done_seconds, last=True)
         now = datetime.now(UTC)
         page = _TEMPLATES.get_template("run.html").render(
             job=self._job,
