@@ -9,8 +9,9 @@ import pytest
 
 from indexer.decode.unit import decode_unit
 from indexer.decode.video import DecodeSettings, decode_video
-from indexer.errors import VIDEO_ERRORS, VideoError, VideoSkip
+from indexer.errors import VIDEO_ERRORS, SourceFault, VideoError, VideoSkip
 from indexer.records import ClipGeometry, ClipPack, Failure, Skipped, Unit, Video, VideoEnd
+from indexer.storage.fetch import LocalFile
 from indexer.storage.scan import stat_fingerprint
 from tests.videos import hold_last, number_of, pattern, write_video
 
@@ -194,6 +195,21 @@ def test_a_disk_that_fails_is_no_damage_of_the_file(tmp_path: Path) -> None:
     (word,) = decode_unit(Unit((video,)), settings())
     assert isinstance(word, Failure)
     assert (word.code, word.message) == ("E_SOURCE", "could not be read: Too many levels of symbolic links")
+
+
+def test_a_disk_that_fails_at_some_place_of_a_file_is_no_cut(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mkv", frames=1250)
+    os.truncate(path, path.stat().st_size // 2)
+    words: list[object] = []
+    for item in decode_unit(Unit((listed(path),)), settings(min_coverage=0.9)):
+        if not words:  # FFmpeg has it open; whoever looks at it again cannot
+            path.rename(tmp_path / "away")
+            path.symlink_to(path)
+        words.append(item)
+    assert isinstance(words[-1], Failure)
+    assert (words[-1].code, words[-1].message) == ("E_SOURCE", "could not be read: Too many levels of symbolic links")
+    with pytest.raises(SourceFault, match="could not be read: Input/output error"):
+        LocalFile("/proc/self/mem").check()  # its first page is not there
 
 
 def test_every_failure_code_has_a_meaning_and_a_cure() -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from indexer.decode.video import DecodeSettings, decode_video
-from indexer.errors import Changed, Corrupt, RangeLost, StopRun, VideoError, VideoSkip
+from indexer.errors import Changed, Corrupt, RangeLost, StopRun, Truncated, VideoError, VideoSkip
 from indexer.records import ClipPack, Failure, Skipped, Split, Unit, Video, VideoEnd
-from indexer.storage.fetch import Opening, replacement, video_files
+from indexer.storage.fetch import Opening, VideoFile, replacement, video_files
 
 LastWord = VideoEnd | Failure | Skipped | Split
 Decoded = ClipPack | LastWord
+_DAMAGE = frozenset({"W_TRUNCATED", "W_DECODE_ERRORS"})
 
 
 def decode_unit(unit: Unit, settings: DecodeSettings) -> Iterator[Decoded]:
@@ -41,7 +42,7 @@ def _decode(video: Video, opening: Opening, unit: Unit, settings: DecodeSettings
         with opening as (now, file):
             if now != video and unit.segments is not None:
                 raise Changed("was replaced while it was decoded in ranges")
-            for item in decode_video(now, file, settings, unit.segments, may_split=unit.may_split):
+            for item in _decoded(now, file, unit, settings):
                 if isinstance(item, ClipPack):
                     yield item
                 else:
@@ -57,3 +58,15 @@ def _decode(video: Video, opening: Opening, unit: Unit, settings: DecodeSettings
         if again is None:
             raise
         yield Split(again, ())
+
+
+def _decoded(video: Video, file: VideoFile, unit: Unit, settings: DecodeSettings) -> Iterator[ClipPack | VideoEnd | Split]:
+    """What `decode_video` yields. If it tells of damage, the storage is asked whether it did its part."""
+    try:
+        for item in decode_video(video, file, settings, unit.segments, may_split=unit.may_split):
+            if isinstance(item, VideoEnd) and _DAMAGE.intersection(item.warnings):
+                file.check()
+            yield item
+    except (Corrupt, Truncated, OSError):
+        file.check()
+        raise

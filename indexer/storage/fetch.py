@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import BinaryIO, Protocol, TypeAlias
 
-from indexer.errors import AccessDenied, Changed, ScratchFull, SourceFault, VideoSkip
+from indexer.errors import AccessDenied, Changed, IndexerError, ScratchFull, SourceFault, VideoSkip
 from indexer.records import Video
 from indexer.storage.address import is_s3
 from indexer.storage.scan import local_path, stat_fingerprint
 from indexer.storage.scratch import WAIT_SECONDS
+
+_BLOCK_BYTES = 4 << 20
 
 
 class VideoFile(Protocol):
@@ -32,6 +34,9 @@ class VideoFile(Protocol):
 
     def open(self) -> BinaryIO:
         """The bytes, seekable, with a position of their own. Reading raises what `video_file` raises."""
+
+    def check(self) -> None:
+        """Raises what `video_file` raises if its bytes cannot be read, which may have looked like damage of the video."""
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
         """The ranges [start, stop), in bytes, that will be read, in order: they are fetched ahead, and nothing else is."""
@@ -58,6 +63,15 @@ class LocalFile:
 
     def open(self) -> BinaryIO:
         return open(self.path, "rb")  # noqa: PTH123  a name may hold bytes that are not UTF-8
+
+    def check(self) -> None:
+        """FFmpeg takes a place that cannot be read for the end of the file."""
+        try:
+            with self.open() as stream:
+                while stream.read(_BLOCK_BYTES):
+                    pass
+        except OSError as error:
+            raise _fault(error) from error
 
     def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
         """The system reads ahead."""
@@ -163,11 +177,17 @@ class _Turn(AbstractContextManager[tuple[Video, VideoFile]]):
 def _check(video: Video, path: str) -> None:
     try:
         current = stat_fingerprint(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise VideoSkip("gone") from None
-    except PermissionError:
-        raise AccessDenied("may not be read by this user") from None
-    except OSError as error:  # a disk or a network that fails, not the file
-        raise SourceFault(f"could not be read: {error.strerror}") from error
+    except OSError as error:
+        raise _fault(error) from error
     if current != video.fingerprint:
         raise Changed("changed between listing and the end of reading")
+
+
+def _fault(error: OSError) -> IndexerError:
+    """What it means for the video."""
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return VideoSkip("gone")
+        case PermissionError():
+            return AccessDenied("may not be read by this user")
+    return SourceFault(f"could not be read: {error.strerror}")  # a disk or a network that fails, not the file
