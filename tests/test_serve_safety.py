@@ -165,7 +165,6 @@ def test_nothing_is_shown_without_the_token(locked: TestClient, path: str) -> No
     wrong = {"authorization": f"Bearer {TOKEN[:-1]}"}
     right = {"authorization": f"Bearer {TOKEN}"}
     assert locked.get(path).status_code == locked.get(path, headers=wrong).status_code == 401
-    assert locked.get(path, headers={"cookie": "indexer_token=x"}).status_code == 401
     assert locked.get(path, headers=right).status_code != 401
 
 
@@ -180,6 +179,19 @@ def test_the_token_leaves_the_address_for_a_cookie_that_scripts_cannot_read(lock
     away = locked.get("http://archive.example//evil.example/", params={"token": TOKEN}, follow_redirects=False)
     assert away.headers["location"] == "/evil.example/"
     locked.cookies.clear()
+
+
+def test_pages_on_two_ports_of_a_host_do_not_lock_each_other_out(opened: tuple[Shown, Engine], locked: TestClient) -> None:
+    """Browsers give the cookies of a host to all its ports."""
+    another = "another-token-of-a-page"
+    with TestClient(make_app(opened[0], names=["archive.example"], token=another), "http://archive.example") as neighbour:
+        neighbour.cookies = locked.cookies
+        assert [locked.get("/", params={"token": TOKEN}).status_code, locked.get("/").status_code] == [200, 200]
+        assert [neighbour.get("/", params={"token": another}).status_code, neighbour.get("/").status_code] == [200, 200]
+        assert locked.get("/").status_code == 200
+        name = next(iter(locked.cookies))
+        locked.cookies.clear()
+        assert locked.get("/", headers={"cookie": f"{name}=x"}).status_code == 401
 
 
 def test_file_names_are_text_and_nothing_else(client: TestClient) -> None:

@@ -8,6 +8,7 @@ know the token.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -19,7 +20,6 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "indexer_token"
 _PAGES = re.compile(r"/|/video/[0-9]+|/runs")
 """What links of other sites may lead to."""
 
@@ -50,6 +50,8 @@ class Gate:
         self._app = app
         self._names = {name.lower() for name in names}
         self._token = token
+        # Browsers give a host's cookies to all its ports: each page has one of its own.
+        self._cookie_name = f"indexer_{hashlib.sha256((token or '').encode()).hexdigest()[:12]}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,10 +85,12 @@ class Gate:
             # Two slashes would lead to another server.
             there = "/" + scope["path"].lstrip("/\\")
             answer = RedirectResponse(f"{there}?{rest}" if rest else there, 303, {"cache-control": "no-store"})
-            answer.set_cookie(COOKIE, given, httponly=True, samesite="lax", max_age=30 * 86400)
+            answer.set_cookie(self._cookie_name, given, httponly=True, samesite="lax", max_age=30 * 86400)
             return answer
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if self._is_token(_cookie(headers)) or (scheme.lower() == "bearer" and self._is_token(bearer.strip())):
+        if self._is_token(_cookie(headers, self._cookie_name)) or (
+            scheme.lower() == "bearer" and self._is_token(bearer.strip())
+        ):
             return None
         return Response(_LOCKED, 401, {"www-authenticate": "Bearer", "cache-control": "no-store"}, media_type="text/html")
 
@@ -114,9 +118,9 @@ def _is_welcome(headers: Headers, path: str) -> bool:
     return followed and _PAGES.fullmatch(path) is not None
 
 
-def _cookie(headers: Headers) -> str:
+def _cookie(headers: Headers, name: str) -> str:
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if morsel is None else morsel.value
