@@ -333,6 +333,8 @@ def stamp(text: str) -> float:
         ("yoga path:2020/b", [("2020/b.mkv", 10, 20, 0.7)]),
         ("yoga path:*.mp4", [("2019/a.MP4", 0, 10, 0.9)]),
         ("yoga path:/archive/20?0/*.MKV", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga path:/archive/20?0/", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
+        ("yoga path:*20/", [("2020/b.mkv", 10, 20, 0.7), ("2020/c%.mkv", 0, 20, 0.6)]),
         ("yoga path:c%", [("2020/c%.mkv", 0, 20, 0.6)]),
         ("yoga path:/archive/2_20", []),
         ("yoga score:>0.7", [("2019/a.MP4", 0, 10, 0.9)]),

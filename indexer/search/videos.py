@@ -92,7 +92,8 @@ class VideoFilter:
         """`under` is what the uri begins with, characters, not folders: /a/b also begins /a/bc.
 
         So is a `path` that is absolute. One that is not may stand anywhere in the uri, and one with * (any characters) or ?
-        (any one) is a pattern for all of the uri, or for the end of it; in both, upper and lower case do not matter.
+        (any one) is a pattern for all of the uri, or for the end of it, or, if it ends in a slash, for a folder; in both, upper
+        and lower case do not matter.
         """
         self._conditions = ["gone_at IS NULL"]
         self._values: dict[str, Any] = {}
@@ -100,6 +101,8 @@ class VideoFilter:
         if under:
             self._begins(under, "under")
         if path is not None:
+            if path.endswith("/") and any(c in path for c in "*?"):
+                path += "*"  # a folder: what is in it
             absolute, pattern = path.startswith(_ABSOLUTE), any(c in path for c in "*?")
             if absolute:
                 self._begins(path.replace("?", "*").split("*", 1)[0], "path")
