@@ -75,6 +75,9 @@ def show_failures(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(video) | {"retry": VIDEO_ERRORS[video.code].retry} for video in (*failed, *unseen)])
         return
+    if recipe_id is None:
+        out().print(Text(f"Nothing is indexed with the settings of {path} yet. Next: indexer run {path}"))
+        return
     for video in (*failed, *unseen):
         out().print(Text(printable(video.uri), style="bold"))
         times = f" (tried {video.attempts} times)" if video.attempts > 1 else ""

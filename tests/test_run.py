@@ -324,6 +324,14 @@ def test_what_cannot_be_looked_at_keeps_its_results_and_is_among_the_failures(ar
     assert archive.command("failures", str(archive.job_path), "--json").stdout == "[]\n"
 
 
+def test_settings_that_nothing_is_indexed_with_have_no_failures_yet(archive: Archive) -> None:
+    archive.run()
+    job = archive.write_job(sampling={"segment": "7s"})
+    said = archive.command("failures", str(job)).stdout
+    assert said.replace("\n", " ").strip() == f"Nothing is indexed with the settings of {job} yet. Next: indexer run {job}"
+    assert archive.command("failures", str(job), "--json").stdout == "[]\n"
+
+
 KILLER = Path(__file__).parent / "kill_at.py"
 
 
