@@ -255,7 +255,7 @@ def current_recipe(job: Job, engine: Engine) -> str | None:
     try:
         return make_recipe(job).digest
     except WeightsError:
-        return next((past.recipe_digest for past in lookup.runs(engine, 1000) if past.job == job.name), None)
+        return next((past.recipe_digest for past in lookup.runs(engine, 1, job=job.name)), None)
 
 
 def uri_prefix(prefix: str) -> str:

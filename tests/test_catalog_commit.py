@@ -259,6 +259,7 @@ def test_runs_are_listed_newest_first(engine: Engine) -> None:
     assert oldest.finished_at is not None
     assert oldest.finished_at >= oldest.started_at
     assert [run.run_id for run in runs(engine, limit=1)] == [second.run_id]
+    assert [run.run_id for run in runs(engine, limit=1, job="archive")] == [first.run_id]
 
 
 def test_a_run_began_before_it_listed_its_source_and_loaded_its_model(engine: Engine) -> None:

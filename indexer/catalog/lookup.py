@@ -84,9 +84,11 @@ def awaited_videos(engine: Engine, uris: Sequence[str]) -> set[tuple[str, str, s
     return found
 
 
-def runs(engine: Engine, limit: int) -> list[RunRow]:
-    """The last runs, newest first."""
+def runs(engine: Engine, limit: int, *, job: str | None = None) -> list[RunRow]:
+    """The last runs, or those of one `job`, newest first."""
     statement = select(run, recipe.c.digest).join(recipe).order_by(run.c.id.desc()).limit(limit)
+    if job is not None:
+        statement = statement.where(run.c.job == job)
     with reading(engine) as connection:
         held = held_tokens(connection)
         return [
