@@ -194,6 +194,39 @@ def test_keys_go_through_hits_and_frames(open_page: OpenPage, query: str) -> Non
     assert page.evaluate("document.getElementById('player').currentTime") == now
 
 
+def test_more_moments_come_below_and_leave_the_rest_as_it_was(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}&limit=3", viewport={"width": 700, "height": 500})
+    first = card_links(page).first.get_attribute("href")
+    for box in page.locator("input[name=pick]").all()[:2]:
+        box.check()
+    more = page.get_by_role("link", name="Show more")
+    more.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 0
+    more.click()
+    expect(more).to_have_count(0)  # these are all
+    shown = card_links(page).count()
+    assert shown > 3
+    expect(page.locator("#picked")).to_have_text("Export the 2 selected:")
+    assert page.evaluate("scrollY") == place
+    assert page.url.endswith(f"?q={query.replace(' ', '+')}&limit=27") or "limit=27" in page.url
+    assert card_links(page).first.get_attribute("href") == f"{first}".replace("limit=3", "limit=27")
+    expect(card_links(page).nth(3)).to_be_focused()
+    page.locator("input[name=pick]").nth(3).check()
+    expect(page.locator("#picked")).to_have_text("Export the 3 selected:")
+    expect(page.locator(".sum").first).to_contain_text(str(shown))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert len(download.value.path().read_text().splitlines()) == 4
+
+
+def test_without_script_a_longer_answer_begins_where_the_first_one_ended(open_page: OpenPage, query: str) -> None:
+    page = open_page(f"/?q={query}&limit=3", java_script_enabled=False)
+    page.get_by_role("link", name="Show more").click()
+    assert page.url.endswith("#moment-4")
+    expect(page.locator("#moment-4")).to_be_visible()
+
+
 def test_a_pointer_that_rests_on_a_card_sees_it_move(open_page: OpenPage, query: str) -> None:
     page = open_page(f"/?q={query}")
     card_links(page).first.hover()

@@ -69,12 +69,12 @@ def make_app(
     pictures, small_copies = Pictures(darkrooms), Copies(darkrooms, copies or copies_folder())
 
     def search_page(request: Request) -> Response:
+        asked = Asked(q=request.query_params.get("q", "").strip()[:LONGEST])
         try:
             asked = asked_by(request.query_params)
             found = archive.search(asked) if asked.is_search else None
         except ConfigError as error:
-            shown = Asked(q=request.query_params.get("q", "").strip()[:LONGEST])
-            return pages.search(archive, shown, None, problem=error, status=400)
+            return pages.search(archive, asked.with_(q=asked.q[:LONGEST]), None, problem=error, status=400)
         return pages.search(archive, asked, found)
 
     def video_page(request: Request) -> Response:

@@ -20,10 +20,10 @@ class Chip(NamedTuple):
     """The address of the search without it."""
 
 
-def chips(asked: Asked) -> list[Chip]:
-    """In the order in which they are written. Raises QueryError if the query cannot be read."""
+def chips(asked: Asked, *, readable: bool = True) -> list[Chip]:
+    """In the order in which they are written; of a query that is not `readable`, none of those in it."""
     found = []
-    for text, rest in _of_query(asked.q):
+    for text, rest in _of_query(asked.q) if readable else ():
         try:
             parse(rest)
         except QueryError:

@@ -49,6 +49,8 @@ _templates.filters |= {
     "printable": printable,
     "number": "{:,}".format,
     "date": lambda seconds: datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M"),
+    # As after: and before: mean it.
+    "local_date": lambda seconds: datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z"),
 }
 
 
@@ -87,7 +89,7 @@ def search(
         "found": found,
         "cards": [] if found is None else _cards(archive, asked, found),
         "offered": [(name, asked.with_(q=by_label(name)).link()) for name in offered],
-        "chips": [] if found is None else chips(asked),
+        "chips": chips(asked, readable=problem is None) if asked.is_search else [],
         "scores": sorted({*SCORES, asked.min_score}),
         "more": None if found is None else _more(asked, found),
         "formats": [form for form in FORMATS if form != "otio" or find_spec("opentimelineio")],
@@ -239,4 +241,7 @@ def _more(asked: Asked, found: SearchResult) -> str | None:
     """The address of a longer answer, if there is one."""
     if found.total is not None and found.total <= len(found.moments):
         return None
-    return asked.with_(limit=min(asked.limit + SHOWN, MOST)).link() if asked.limit < MOST else None
+    if asked.limit >= MOST:
+        return None
+    # Without script, the longer answer begins where this one ended.
+    return f"{asked.with_(limit=min(asked.limit + SHOWN, MOST)).link()}#moment-{len(found.moments) + 1}"

@@ -7,7 +7,7 @@ const TYPING_MS = 120;
 const LOOK_MS = 3000;
 
 const player = document.getElementById("player");
-const cards = [...document.querySelectorAll(".card .open")];
+const cards = () => [...document.querySelectorAll(".card .open")];
 
 // Keys, but not while somebody types, or means a command of the browser. A player that was clicked winds and pauses by keys.
 const PLAYERS_OWN = ["ArrowLeft", "ArrowRight", " "];
@@ -45,9 +45,10 @@ function hit(by) {
     link.click();
     return true;
   }
-  if (!cards.length) return false;
-  const at = cards.findIndex((card) => card.closest(".card").contains(document.activeElement));
-  cards[Math.min(Math.max(at + by, 0), cards.length - 1)].focus();
+  const all = cards();
+  if (!all.length) return false;
+  const at = all.findIndex((card) => card.closest(".card").contains(document.activeElement));
+  all[Math.min(Math.max(at + by, 0), all.length - 1)].focus();
   return true;
 }
 
@@ -86,7 +87,7 @@ if (player) {
 }
 
 // A pointer that rests on a card sees two seconds of its moment.
-for (const card of cards) {
+function preview(card) {
   const frames = card.querySelector(".frames");
   let waiting, shown;
   const stop = () => {
@@ -116,16 +117,40 @@ for (const card of cards) {
   });
   card.addEventListener("pointerleave", stop);
 }
+cards().forEach(preview);
+
+// More moments come below those that are there, so that the place and what is selected stay.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest(".more a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (link.ariaBusy) return;
+  link.ariaBusy = "true";
+  const answer = await fetch(link.href).catch(() => null);
+  const page = new DOMParser().parseFromString((await answer?.text()) ?? "", "text/html");
+  const [shown, found] = [document, page].map((where) => [...where.querySelectorAll(".card")]);
+  const moment = (card) => card.querySelector("input[name=pick]").value;
+  // The index may have changed since, or the server have stopped: then the browser shows what there is now.
+  if (found.length <= shown.length || shown.some((card, n) => moment(card) !== moment(found[n]))) return location.assign(link.href);
+  history.replaceState(null, "", link.href.split("#")[0]);
+  const open = (card) => card.querySelector(".open");
+  shown.forEach((card, n) => open(card).setAttribute("href", open(found[n]).getAttribute("href"))); // back leads to all of them
+  const added = found.slice(shown.length);
+  document.querySelector(".cards").append(...added);
+  added.map(open).forEach(preview);
+  document.querySelector(".answer").replaceWith(page.querySelector(".answer"));
+  link.closest(".more").replaceWith(page.querySelector(".more") ?? "");
+  open(added[0]).focus({ preventScroll: true });
+});
 
 // The export says what it will hold.
 const picked = document.getElementById("picked");
 if (picked) {
-  const boxes = [...document.querySelectorAll("input[name=pick]")];
   const count = () => {
-    const chosen = boxes.filter((box) => box.checked).length;
+    const chosen = document.querySelectorAll("input[name=pick]:checked").length;
     picked.textContent = chosen ? `Export the ${chosen} selected:` : `Export ${picked.dataset.all}:`;
   };
-  boxes.forEach((box) => box.addEventListener("change", count));
+  document.addEventListener("change", count);
   window.addEventListener("pageshow", count); // a browser that goes back keeps the ticks
 }
 
