@@ -92,8 +92,8 @@ class VideoFilter:
         """`under` is what the uri begins with, characters, not folders: /a/b also begins /a/bc.
 
         So is a `path` that is absolute. One that is not may stand anywhere in the uri, and one with * (any characters) or ?
-        (any one) is a pattern for all of the uri, or for the end of it, or, if it ends in a slash, for a folder; in both, upper
-        and lower case do not matter.
+        (any one) is a pattern for all of the uri, or for the end of it, or, if it ends in a slash, for a folder; in both,
+        upper and lower case do not matter.
         """
         self._conditions = ["gone_at IS NULL"]
         self._values: dict[str, Any] = {}
