@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection
 
 from indexer.search import costs
 from indexer.search.hits import STRONG, Hits, ids
@@ -47,12 +47,6 @@ _GIVE_UP = 18
 """Best hits for each moment wanted from which it is asked whether to go on, if only some videos are allowed."""
 
 Found = tuple[Moment, FoundVideo]
-
-# With the labels and the videos named, these are look-ups by key. The plus keeps planners away from the index by score.
-_HITS = text(
-    "SELECT video_id, start_ms, end_ms, score, label_id FROM hit"
-    " WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos AND +score >= :score"
-).bindparams(bindparam("labels", expanding=True), bindparam("videos", expanding=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +135,8 @@ class Finder:
         if sort != "best":  # until there are enough
             near = bool(self._second)
             looked_at = costs.looked_at(limit, hits=self.hits, indexed=self._indexed, allowed=allowed, near=near)
-            first = _FEW_VIDEOS if near else costs.videos_of(limit, hits=self.hits, indexed=self._indexed, most=VIDEOS_AT_ONCE)
+            first = costs.videos_of(limit, hits=self.hits, indexed=self._indexed, most=VIDEOS_AT_ONCE)
+            first = max(first, _FEW_VIDEOS) if near else first
         if costs.hits_are_fewer(self.hits, looked_at):
             return self._videos.ids_by_hits(self._connection, sort, wanted, first=first)
         return self._videos.ids(self._connection, sort, wanted, first=first, few=allowed < costs.MOST_VIDEOS)
@@ -212,7 +207,7 @@ class Finder:
     def _of_action(self, videos: Sequence[FoundVideo], standing: Mapping[int, Standing]) -> Iterator[Found]:
         question = self._question
         first = self._seen(videos, standing, question.action, question.least_score)
-        second = self._seen(videos, standing, question.near, question.least_score)
+        second = self._seen(videos, standing, question.near, question.least_score) if question.near else {}
         for video in videos:
             moments = first[video.video_id]
             if question.near:
@@ -232,11 +227,10 @@ class Finder:
     ) -> dict[int, list[Moment]]:
         """Video id -> the moments of any of these labels in it, ordered by start."""
         hits: dict[int, list[Hit]] = defaultdict(list)
-        for recipe in self._recipes if labels else ():
+        for recipe in self._recipes:
             names = {recipe.label_ids[label]: label for label in labels if label in recipe.label_ids}
             own = [video.video_id for video in videos if standing[video.video_id].recipe is recipe]
-            values = {"recipe_id": recipe.recipe_id, "labels": list(names), "videos": own, "score": least_score}
-            for video_id, start_ms, end_ms, score, label_id in self._connection.execute(_HITS, values).all():
+            for video_id, start_ms, end_ms, score, label_id in self._of_labels.of(own, recipe, names, least_score):
                 hits[video_id].append(Hit(start_ms, end_ms, score, names[label_id]))
         return {
             video.video_id: list(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, text
 
@@ -21,12 +21,6 @@ _COUNT = text(
 _BEST = "SELECT score, video_id FROM hit WHERE recipe_id = :recipe_id AND label_id = :label_id AND score >= :score"
 # Not a parameter: whoever reads an index of some rows must say that no others are asked for.
 _STRONG = f" AND score >= {STRONG}"
-
-# The plus keeps planners away from the index by score.
-_BEST_OF_VIDEOS = text(
-    "SELECT video_id, max(score) FROM hit WHERE recipe_id = :recipe_id AND label_id IN :labels AND video_id IN :videos"
-    " AND +score >= :score GROUP BY video_id"
-).bindparams(bindparam("labels", expanding=True), bindparam("videos", expanding=True))
 
 
 class BestHits(NamedTuple):
@@ -78,10 +72,28 @@ class Hits:
         for first in range(0, len(video_ids), VIDEOS_AT_ONCE):
             some = video_ids[first : first + VIDEOS_AT_ONCE]
             for recipe in self._recipes:
-                values = {"recipe_id": recipe.recipe_id, "labels": ids(recipe, labels), "videos": some, "score": least_score}
-                for video_id, score in self._connection.execute(_BEST_OF_VIDEOS, values):
+                named = _named(recipe.recipe_id, ids(recipe, labels), some, least_score)
+                statement = f"SELECT video_id, max(score) FROM hit WHERE {named} GROUP BY video_id"
+                for video_id, score in self._connection.exec_driver_sql(statement):
                     best[video_id] = max(score, best.get(video_id, 0))
         return best
+
+    def of(
+        self, video_ids: Sequence[int], recipe: SearchedRecipe, label_ids: Iterable[int], least_score: int
+    ) -> Sequence[Any]:
+        """(video id, start_ms, end_ms, score, label id) of the hits of these labels in these videos."""
+        named = _named(recipe.recipe_id, label_ids, video_ids, least_score)
+        statement = f"SELECT video_id, start_ms, end_ms, score, label_id FROM hit WHERE {named}"
+        return self._connection.exec_driver_sql(statement).all()
+
+
+def _named(recipe_id: int, label_ids: Iterable[int], video_ids: Iterable[int], least_score: int) -> str:
+    """With the labels and the videos named, a look-up by key. The plus keeps planners away from the index by score.
+
+    Numbers of our own, in the text: hundreds of parameters would take longer to pass on than the hits to find.
+    """
+    labels, videos = (", ".join(map(str, numbers)) or "NULL" for numbers in (label_ids, video_ids))
+    return f"recipe_id = {recipe_id} AND label_id IN ({labels}) AND video_id IN ({videos}) AND +score >= {least_score}"
 
 
 def ids(recipe: SearchedRecipe, labels: Iterable[str]) -> list[int]:

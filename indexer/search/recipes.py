@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, text
 
 from indexer.errors import ConfigError
 
@@ -22,10 +22,6 @@ _RECIPES = text(
 _READ = "indexer.recipes"
 """In the notes of a connection of the pool."""
 _LABELS = text("SELECT name, id FROM label WHERE label_set = :label_set")
-_LIVE = text(
-    "SELECT video_id, recipe_id, part_id, segments FROM result"
-    " WHERE video_id IN :videos AND recipe_id IN :recipes AND part_id IS NOT NULL"
-).bindparams(bindparam("videos", expanding=True), bindparam("recipes", expanding=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,11 @@ def standing_results(
 ) -> dict[int, Standing]:
     """Video id -> the results that stand for it; videos without results are left out."""
     by_id = {recipe.recipe_id: recipe for recipe in recipes}
-    rows = connection.execute(_LIVE, {"videos": video_ids, "recipes": list(by_id)}).all()
+    videos, of = (", ".join(map(str, numbers)) or "NULL" for numbers in (video_ids, by_id))  # of our own
+    rows = connection.exec_driver_sql(
+        "SELECT video_id, recipe_id, part_id, segments FROM result"
+        f" WHERE video_id IN ({videos}) AND recipe_id IN ({of}) AND part_id IS NOT NULL"
+    ).all()
     # The own recipe wins, else the later commit, which has the higher part: the last one entered stays.
     if len(recipes) > 1:
         rows = sorted(rows, key=lambda row: (by_id[row.recipe_id].own, row.part_id))
