@@ -13,10 +13,10 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -88,7 +88,7 @@ class Gate:
             answer.set_cookie(self._cookie_name, given, httponly=True, samesite="lax", max_age=30 * 86400)
             return answer
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if self._is_token(_cookie(headers, self._cookie_name)) or (
+        if self._is_token(HTTPConnection(scope).cookies.get(self._cookie_name, "")) or (
             scheme.lower() == "bearer" and self._is_token(bearer.strip())
         ):
             return None
@@ -116,11 +116,3 @@ def _is_welcome(headers: Headers, path: str) -> bool:
         return True
     followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     return followed and _PAGES.fullmatch(path) is not None
-
-
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value

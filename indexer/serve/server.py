@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlencode
 
 import uvicorn
 from starlette.applications import Starlette
@@ -54,7 +55,7 @@ def serve(
         bound = listener.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         reached = socket.gethostname() if host in ("0.0.0.0", "::") else shown
-        secret = f"?token={token}" if token else ""
+        secret = f"?{urlencode({'token': token})}" if token else ""
         address = f"http://{reached}:{bound}/{secret}"
         if as_json:
             print(json.dumps({"job": job.name, "address": address}), flush=True)  # noqa: T201
