@@ -305,6 +305,9 @@ def test_of_many_failures_the_first_are_listed_and_the_others_counted(tmp_path: 
     with served(archive) as site:
         page = site.page("/runs")
         (group,) = site.get("/api/runs").json()["failures"]
+    archive.write_job(sampling={"segment": "7s"})
+    with served(archive) as site:
+        assert "Nothing is indexed with the settings of test yet." in site.page("/runs")
     assert (group["count"], len(group["videos"])) == (53, 50)
     assert [f"bad{number}.mp4</b>" in page for number in ("00", "49", "50")] == [True, True, False]
     assert "<b>53</b>" in page

@@ -208,6 +208,11 @@ class Archive:
         names = reports.reported(self.job.output.uri)
         return {run.run_id for run in runs if reports.report_name(run.run_id) in names}
 
+    @property
+    def has_results(self) -> bool:
+        """Whether anything was indexed with the settings that the job has now."""
+        return lookup.find_recipe(self._engine, self._digest or "") is not None
+
     def failures(self) -> list[FailureGroup]:
         """Under the job's own recipe, the commonest reason first."""
         recipe_id = lookup.find_recipe(self._engine, self._digest or "")
