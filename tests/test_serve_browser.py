@@ -209,7 +209,7 @@ def test_more_moments_come_below_and_leave_the_rest_as_it_was(open_page: OpenPag
     assert shown > 3
     expect(page.locator("#picked")).to_have_text("Export the 2 selected:")
     assert page.evaluate("scrollY") == place
-    assert page.url.endswith(f"?q={query.replace(' ', '+')}&limit=27") or "limit=27" in page.url
+    assert page.url.endswith("&limit=27")
     assert card_links(page).first.get_attribute("href") == f"{first}".replace("limit=3", "limit=27")
     expect(card_links(page).nth(3)).to_be_focused()
     page.locator("input[name=pick]").nth(3).check()

@@ -122,8 +122,9 @@ def with_sound(path: Path, to: Path, *, seconds: float, tags: Mapping[str, str] 
     with av.open(str(path)) as source, av.open(str(to), "w") as target:
         pictures = target.add_stream_from_template(source.streams.video[0])
         pictures.metadata.update(tags or {})
-        sound = target.add_stream("wmav2" if to.suffix == ".wmv" else "aac", rate=44100, layout="mono")
-        sound.codec_context.bit_rate = 64_000
+        codec, rate = {".wmv": ("wmav2", 64_000), ".mpg": ("mp2", 384_000)}.get(to.suffix, ("aac", 64_000))
+        sound = target.add_stream(codec, rate=44100, layout="mono")
+        sound.codec_context.bit_rate = rate
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = pictures
