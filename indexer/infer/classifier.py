@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from indexer.infer.feeder import Feeder
+from indexer.infer.heap import keep_freed_memory
 from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import embedding_layer, lighten
@@ -36,6 +37,8 @@ class Classifier:
         Raises ConfigError if this device cannot do the precision.
         """
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._feeder = Feeder(self.device)
         self._computing = Lock()
         self._network = network.to(self.device)

@@ -17,6 +17,8 @@ MIN_AGREEMENT = 0.999
 """Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
 CPU_BATCH_CLIPS = 4
 """On a CPU larger batches gain a fifth at most, and cost memory and a longer tail."""
+CPU_BATCH_BYTES = 10 << 20
+"""Fewer clips if they are large: where one clip is much to do, a second gains nothing (docs/decisions, 39)."""
 GPU_BATCH_CLIPS = 8
 """The first size that is tried."""
 GPU_BATCH_BYTES = 96 << 20
@@ -40,7 +42,7 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
     A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
     `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
     """
-    batch = CPU_BATCH_CLIPS if device.type == "cpu" else GPU_BATCH_CLIPS
+    batch = cpu_batch_clips(clip_shape) if device.type == "cpu" else GPU_BATCH_CLIPS
     plain = Mode("fp32", False, batch)
     candidates = [
         Mode(number_format, channels_last, batch)
@@ -74,6 +76,11 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
         return statistics.median(_time(run, clips, best, warm=round_ == 0)[0] for round_ in range(GPU_ROUNDS))
 
     return replace(best, batch_clips=knee(seconds_for, most=max(1, GPU_BATCH_BYTES // math.prod(clip_shape))))
+
+
+def cpu_batch_clips(clip_shape: tuple[int, ...]) -> int:
+    """For uint8 clips of this shape."""
+    return max(1, min(CPU_BATCH_CLIPS, CPU_BATCH_BYTES // math.prod(clip_shape)))
 
 
 def _formats(precision: str, device: torch.device) -> tuple[Format, ...]:
