@@ -1,7 +1,7 @@
 """What a network has given back stays with the process, for its next batch.
 
 glibc returns blocks of megabytes to the system as soon as they are free, and each batch asks for them anew: the system clears
-every page of them again, on one core. That took up to half of the time of a model (docs/decisions, 39).
+every page of them again, on one core. That took up to three fifths of the time of a model (docs/decisions, 39).
 """
 
 from __future__ import annotations
