@@ -18,7 +18,7 @@ MIN_AGREEMENT = 0.999
 CPU_BATCH_CLIPS = 4
 """On a CPU larger batches gain a fifth at most, and cost memory and a longer tail."""
 CPU_BATCH_BYTES = 10 << 20
-"""Fewer clips if they are large: where one clip is much to do, a second gains nothing (docs/decisions, 39)."""
+"""Fewer clips if they are large: more of them gain a tenth at most, and cost gigabytes (docs/decisions, 32)."""
 GPU_BATCH_CLIPS = 8
 """The first size that is tried."""
 GPU_BATCH_BYTES = 96 << 20
