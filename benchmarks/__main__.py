@@ -17,6 +17,7 @@ BENCHMARKS = (
     "models",
     "batches",
     "gpu",
+    "nvdec",
     "startup",
     "side_by_side",
     "whole_run",

@@ -35,7 +35,7 @@ def measure(name: str, channels_last: bool, size: int, kept: bool) -> dict[str, 
     if not kept:
         classifier.keep_freed_memory = lambda: None  # type: ignore[assignment]
     spec = model_spec(Model(name=name, weights="random"), Sampling(), None)
-    mode = Mode("bf16", channels_last, size)
+    mode = Mode("bf16", channels_last, channels_last, size)
     worker = classifier.Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="bf16", mode=mode)
     height, width = spec.geometry.crop
     shape = (size, spec.geometry.frames, height, width, 3)

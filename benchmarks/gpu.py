@@ -1,123 +1,149 @@
 """The models on a GPU, without Ray and PyAV: needs torch and torchvision, nothing else.
 
-    python -m benchmarks.gpu [--models MODEL ...] [--formats bf16 ...] [--batches 8 ...] [--seconds 3] [--device cpu]
+    python -m benchmarks.gpu [--models MODEL ...] [--formats bf16 ...] [--batches 8 ...] [--seconds 1] [--device cpu]
 
 For each model, format and batch size: clips a second with the clips on the GPU already, and TFLOP/s from the published
-operation counts. Then the best of these, fed as a run feeds it (`indexer.infer.feeder`): uint8 clips out of this process's
-memory, the next batch on its way while one is computed. Untrained weights.
+operation counts. Then, in the mode and batch that `precision: auto` finds for itself, fed as a run feeds it: uint8 clips out
+of this process's memory, asked for by two threads, the next batch on its way while one is computed. Untrained weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
-from torchvision.models import get_model, get_model_weights
 
 from benchmarks.keeping import RESULTS, keep
+from indexer.infer.classifier import Classifier
 from indexer.infer.feeder import Answers, Feeder
+from indexer.infer.models import MODELS, PUBLISHED_FRAMES, ModelEntry, ModelSpec, find_entry, published_spec, weights_object
+from indexer.infer.modes import Format, Mode
+from indexer.infer.network import build_network
+from indexer.infer.runner import Runner
+from indexer.infer.weights import Weights
 
-MODELS = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b")
-BATCHES = (1, 4, 8, 16, 32, 64, 128)
-FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SIZES = {"r3d_18": (16, 112), "mc3_18": (16, 112), "r2plus1d_18": (16, 112), "swin3d_t": (32, 224), "swin3d_s": (32, 224)}
-"""Frames and pixels of one clip where they are not (16, 224)."""
-SIZES |= {"swin3d_b": (32, 224), "s3d": (128, 224)}
-PUBLISHED_FRAMES = 16
-"""torchvision counts operations of clips of this length, whatever the model's own. They grow with it."""
+NAMES = tuple(dict.fromkeys(entry.name for entry in MODELS))
+FORMATS: tuple[Format, ...] = ("fp32", "bf16", "fp16")
+BATCHES = (1, 4, 16, 64, 128)
+LARGEST_BATCH_BYTES = 320 << 20
+RANDOM = Weights(None, "random-0")
 CALLS_IN_FLIGHT = 2
-
-Batch = torch.Tensor
-"""uint8 [n, T, H, W, 3]."""
+"""As `indexer.execute.calls` has it."""
 
 
-def clip_shape(name: str) -> tuple[int, int, int, int]:
-    frames, pixels = SIZES.get(name, (16, 224))
-    return frames, pixels, pixels, 3
-
-
-def operations(name: str) -> float:
+def operations(entry: ModelEntry) -> float:
     """For one clip; torchvision counts a multiplication and its addition as one, they are two here."""
-    published = 2e9 * float(get_model_weights(name)["KINETICS400_V1"].meta["_ops"])
-    return published * clip_shape(name)[0] / PUBLISHED_FRAMES
+    return 2e9 * float(weights_object(entry).meta["_ops"]) * entry.frames / PUBLISHED_FRAMES
 
 
-def forward(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> Callable[[Batch], torch.Tensor]:
-    """What a classifier does with a batch on the device: normalise, run, softmax."""
-    convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
-    layout = torch.channels_last_3d if convolutional else torch.contiguous_format
-    network.to(device, memory_format=layout)
-
-    @torch.inference_mode()
-    def run(batch: Batch) -> torch.Tensor:
-        scaled = batch.permute(0, 4, 1, 2, 3).float() / 255 - 0.45
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits: torch.Tensor = network(scaled.contiguous(memory_format=layout))
-        return torch.softmax(logits.float(), dim=1)
-
-    return run
+def clip_shape(spec: ModelSpec) -> tuple[int, int, int, int]:
+    return (spec.geometry.frames, *spec.geometry.crop, 3)
 
 
-def fed(feeder: Feeder, host: Batch) -> Iterator[Batch]:
-    """The same batch again and again, one upload ahead."""
-    pixels = host.numpy()
-    following = feeder.upload(pixels, len(pixels))
-    while True:
-        ready, following = following, feeder.upload(pixels, len(pixels))
-        yield feeder.take(ready)
-
-
-def clips_per_second(
-    run: Callable[[Batch], torch.Tensor], batches: Iterator[Batch], feeder: Feeder, seconds: float, *, warm: int
-) -> float:
-    for _ in range(warm):
-        feeder.fetch(run(next(batches))).arrays()
-    began, clips = time.perf_counter(), 0
+def resident(run: Runner, batch: torch.Tensor, feeder: Feeder, seconds: float) -> float:
+    """Clips a second, of a batch that is on the device."""
     waiting: list[Answers] = []
-    while not clips or time.perf_counter() - began < seconds:
-        batch = next(batches)
-        waiting.append(feeder.fetch(run(batch)))
+
+    def one() -> int:
+        waiting.append(feeder.fetch(*run(batch)))
         if len(waiting) > CALLS_IN_FLIGHT:
             waiting.pop(0).arrays()
-        clips += len(batch)
-    for answers in waiting:
-        answers.arrays()
+        return len(batch)
+
+    return rate(one, seconds, lambda: [answers.arrays() for answers in waiting])
+
+
+def fed(classifier: Classifier, batch: np.ndarray, seconds: float) -> float:
+    """Clips a second, of batches out of this process's memory."""
+
+    def calls(share: float) -> int:
+        done, ends = 0, time.perf_counter() + share
+        while not done or time.perf_counter() < ends:
+            classifier.predict(batch)
+            done += len(batch)
+        return done
+
+    with ThreadPoolExecutor(CALLS_IN_FLIGHT) as threads:
+
+        def both(share: float) -> int:
+            return sum(threads.map(calls, [share] * CALLS_IN_FLIGHT))
+
+        return rate(lambda: both(seconds), seconds, lambda: None, warm=lambda: both(0.0))
+
+
+def rate(
+    one: Callable[[], int], seconds: float, settle: Callable[[], object], warm: Callable[[], object] | None = None
+) -> float:
+    for _ in range(2):
+        (warm or one)()
+    settle()
+    began, clips = time.perf_counter(), 0
+    while not clips or time.perf_counter() - began < seconds:
+        clips += one()
+    settle()
     return clips / (time.perf_counter() - began)
 
 
+def mode_of(number_format: Format, *, convolutional: bool) -> Mode:
+    """What `precision: auto` would try of this format, see `indexer.infer.precision`."""
+    mixed = number_format == "fp16" or (number_format == "bf16" and convolutional)
+    return Mode(number_format, mixed, convolutional and number_format != "fp32", 1)
+
+
 def measure(
-    name: str, device: torch.device, seconds: float, formats: Sequence[str] = (), batches: Sequence[int] = ()
+    entry: ModelEntry, device: torch.device, seconds: float, formats: Sequence[Format] = (), batches: Sequence[int] = ()
 ) -> dict[str, object]:
-    feeder, warm = Feeder(device), 3 if device.type == "cuda" else 0
+    spec, feeder = published_spec(entry), Feeder(device)
+    shape, tera = clip_shape(spec), operations(entry) / 1e12
+    convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in build_network(spec, RANDOM).modules())
     rates: dict[str, dict[int, float]] = {}
-    run_of: dict[str, Callable[[Batch], torch.Tensor]] = {}
+
+    def rate_of(mode: Mode, size: int, run: Runner) -> float:
+        batch = torch.randint(0, 256, (size, *shape), dtype=torch.uint8, device=device)
+        return round(resident(run, batch, feeder, seconds), 2)
+
     for number_format in formats or FORMATS:
         if device.type == "cpu" and number_format == "fp16":
             continue
-        run = run_of[number_format] = forward(get_model(name, weights=None).eval(), device, FORMATS[number_format])
+        mode = mode_of(number_format, convolutional=convolutional)
+        run = Runner(spec, build_network(spec, RANDOM), mode, device)
         rates[number_format] = {}
         for size in batches or BATCHES:
+            if size > 1 and size * math.prod(shape) > LARGEST_BATCH_BYTES:
+                break
             try:
-                batch = torch.randint(0, 256, (size, *clip_shape(name)), dtype=torch.uint8, device=device)
-                resident = iter(lambda batch=batch: batch, None)
-                rates[number_format][size] = round(clips_per_second(run, resident, feeder, seconds, warm=warm), 2)
+                rates[number_format][size] = rate_of(mode, size, run)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 break
-    rate, number_format, size = max((rate, f, size) for f, found in rates.items() for size, rate in found.items())
-    host = torch.randint(0, 256, (size, *clip_shape(name)), dtype=torch.uint8)
-    fed_rate = clips_per_second(run_of[number_format], fed(feeder, host), feeder, seconds, warm=warm)
-    tera = operations(name) / 1e12
+    best, number_format, size = max((found, f, size) for f, sizes in rates.items() for size, found in sizes.items())
+    classifier = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto")
+    chosen = classifier.mode
+    same = rate_of(chosen, chosen.batch_clips, Runner(spec, build_network(spec, RANDOM), chosen, device))
+    host = np.random.default_rng(0).integers(0, 256, (chosen.batch_clips, *shape), dtype=np.uint8)
+    fed_rate = fed(classifier, host, seconds)
     return {
         "clips_per_second": rates,
-        "best": {"format": number_format, "batch": size, "tflop_per_second": round(rate * tera, 2)},
+        "best": {"format": number_format, "batch": size, "tflop_per_second": round(best * tera, 2)},
+        "chosen": {"mode": str(chosen), "clips_per_second": same, "tflop_per_second": round(same * tera, 2)},
         "fed_clips_per_second": round(fed_rate, 2),
-        "fed_tflop_per_second": round(fed_rate * tera, 2),
-        "fed_over_resident": round(fed_rate / rate, 2),
+        "fed_over_resident": round(fed_rate / same, 2),
     }
+
+
+def matrix_product(device: torch.device) -> float:
+    """TFLOP/s of bf16 at its best: two square matrices."""
+    side = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    feeder = Feeder(device)
+    per_second = rate(lambda: len(feeder.fetch((left @ right)[0, 0].float()).arrays()), 0.5, lambda: None)
+    return round(2 * side**3 * per_second / 1e12, 2)
 
 
 def main(arguments: Sequence[str] = ()) -> dict[str, object]:
@@ -129,18 +155,19 @@ def main(arguments: Sequence[str] = ()) -> dict[str, object]:
     device = torch.device(options.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     figures: dict[str, object] = {"device": name, "torch": torch.__version__, "cuda": torch.version.cuda}
+    figures["bf16_matrix_product_tflop_per_second"] = matrix_product(device)
     for model in options.models:
-        figures[model] = measure(model, device, options.seconds, options.formats, options.batches)
+        figures[model] = measure(find_entry(model, ""), device, options.seconds, options.formats, options.batches)
         print(model, figures[model], flush=True)
     return figures
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL")
+    parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES, metavar="MODEL")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=(), metavar="FORMAT")
     parser.add_argument("--batches", nargs="+", type=int, default=(), metavar="CLIPS")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each figure")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for gpu.json")
     return parser.parse_args(arguments)

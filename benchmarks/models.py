@@ -49,7 +49,7 @@ def unasked_seconds(name: str) -> float:
 
 def compare(entry: ModelEntry, unasked: Executor) -> dict[str, object]:
     spec = model_spec(Model(name=entry.name, weights="random"), Sampling(), None)
-    plain = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=Mode("fp32", False, 1))
+    plain = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="fp32", mode=Mode("fp32", False, False, 1))
     chosen = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto")
     batch = chosen.mode.batch_clips
     height, width = spec.geometry.crop

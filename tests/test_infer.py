@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,15 +24,14 @@ from indexer.infer.feeder import Feeder
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network, lighten
-from indexer.infer.precision import choose_mode, knee
+from indexer.infer.precision import Run, choose_mode, knee
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
-from indexer.views import show_models
 from tests.videos import pattern
 
 RANDOM = Weights(None, "random-0")
-FP32 = Mode("fp32", False, 2)
+FP32 = Mode("fp32", False, False, 2)
 SMALL_MODELS = ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"]
 
 
@@ -54,6 +54,8 @@ def test_the_table_says_what_torchvision_says(entry: ModelEntry) -> None:
 
 
 def test_models_are_shown_with_what_their_accuracy_took(capsys: pytest.CaptureFixture[str]) -> None:
+    from indexer.views import show_models  # here, so that the other tests of this file can be run with torch alone, on a GPU
+
     show_models(as_json=True)
     shown = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     assert [shown[name]["clips_per_video"] for name in ("r3d_18", "s3d", "swin3d_t")] == [5, 1, 12]
@@ -86,7 +88,9 @@ def test_scores_are_torchvisions(name: str) -> None:
         expected = torch.softmax(logits, dim=1)[0].numpy()
     sampler = Sampler(spec.geometry)
     clip = np.stack([sampler.from_rgb(frame) for frame in frames])[None]
-    probabilities, embeddings = Classifier(spec, network, RANDOM, precision="fp32", mode=Mode("fp32", False, 1)).predict(clip)
+    probabilities, embeddings = Classifier(
+        spec, network, RANDOM, precision="fp32", mode=Mode("fp32", False, False, 1)
+    ).predict(clip)
     assert np.abs(probabilities[0] - expected).max() <= 1e-4
     assert embeddings.shape == (1, spec.entry.embedding_width)
     assert _head(network, spec, embeddings) == pytest.approx(logits[0].numpy(), abs=1e-4)
@@ -117,21 +121,40 @@ def test_clips_of_another_shape_are_refused() -> None:
         classifier.predict(np.zeros((1, 8, 112, 112, 3), np.uint8))
 
 
-def test_a_faster_mode_is_taken_only_if_it_agrees() -> None:
-    cpu = torch.device("cpu")
+def _prepare(*broken: str) -> Callable[[Mode], Run]:
+    """Modes of which fp32 is slow, mixed ones are quick, the others quicker, and the `broken` ones do not agree."""
 
-    def run(clips: torch.Tensor, mode: Mode) -> tuple[torch.Tensor, torch.Tensor]:
-        exact = clips.flatten(1).float()
-        if mode.format == "fp32":
-            torch.ones(2000, 2000) @ torch.ones(2000, 2000)  # slow
-            return exact, exact
-        return exact, exact.flip(1) if broken else exact
+    def prepare(mode: Mode) -> Run:
+        name = f"{mode.format}{' mixed' if mode.mixed else ''}"
 
-    broken = True
-    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=True).format == "fp32"
-    assert choose_mode(run, (2, 8, 8, 3), "bf16", cpu, convolutional=True).format == "bf16"
-    broken = False
-    assert choose_mode(run, (2, 8, 8, 3), "auto", cpu, convolutional=False).format == "bf16"
+        def run(clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            size = {"fp32": 2000, "bf16 mixed": 500}.get(name, 1)
+            torch.ones(size, size) @ torch.ones(size, size)
+            exact = clips.flatten(1).float()
+            return exact, exact.flip(1) if name in broken else exact
+
+        return run
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("broken", "precision", "convolutional", "chosen"),
+    [
+        ((), "auto", False, ("bf16", False)),
+        (("bf16",), "auto", False, ("bf16", True)),
+        (("bf16", "bf16 mixed"), "auto", False, ("fp32", False)),
+        (("bf16", "bf16 mixed"), "bf16", False, ("bf16", False)),  # who asks for it gets it
+        ((), "auto", True, ("bf16", True)),
+        (("bf16 mixed",), "auto", True, ("fp32", False)),
+        (("bf16 mixed",), "bf16", True, ("bf16", True)),
+    ],
+)
+def test_a_faster_mode_is_taken_only_if_it_agrees(
+    broken: tuple[str, ...], precision: str, convolutional: bool, chosen: tuple[str, bool]
+) -> None:
+    mode = choose_mode(_prepare(*broken), (2, 8, 8, 3), precision, torch.device("cpu"), convolutional=convolutional)
+    assert (mode.format, mode.mixed) == chosen
 
 
 @pytest.mark.parametrize(
@@ -189,9 +212,9 @@ def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytes
     spec = spec_of("r3d_18", frames=2)
     key = machine_key(spec, RANDOM, "auto", torch.device("cpu"))
     assert remembered_mode(key) is None
-    remember_mode(key, Mode("bf16", True, 4))
+    remember_mode(key, Mode("bf16", True, True, 4))
     remember_mode("another", FP32)
-    assert remembered_mode(key) == Mode("bf16", True, 4)
+    assert remembered_mode(key) == Mode("bf16", True, True, 4)
     trained = replace(RANDOM, sha256="5f" * 32)
     assert remembered_mode(machine_key(spec, trained, "auto", torch.device("cpu"))) is None  # may not bear what those bear
     assert Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto").mode == remembered_mode(key)
@@ -201,17 +224,35 @@ def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytes
 
 def test_fp16_on_a_cpu_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"model\.precision: fp16 needs a GPU; use auto, bf16 or fp32"):
-        choose_mode(lambda clips, mode: (clips, clips), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True)
+        choose_mode(lambda mode: lambda clips: (clips, clips), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True)
 
 
-def test_bf16_agrees_with_fp32_on_a_real_network() -> None:
-    spec = spec_of("r3d_18", frames=4)
-    network = build_network(spec, RANDOM)
-    clips = np.stack([[pattern(k + 5 * c, width=112, height=112) for k in range(4)] for c in range(2)])
-    exact = Classifier(spec, network, RANDOM, precision="fp32", mode=FP32).predict(clips)[1]
-    half = Classifier(spec, network, RANDOM, precision="bf16", mode=Mode("bf16", True, 2)).predict(clips)[1]
+@pytest.mark.parametrize(
+    ("name", "frames", "mixed"),
+    [("r3d_18", 4, True), ("mvit_v2_s", None, False), ("mvit_v2_s", None, True), ("swin3d_t", 4, False)],
+)
+def test_bf16_agrees_with_fp32_on_a_real_network(name: str, frames: int | None, mixed: bool) -> None:
+    spec = spec_of(name, frames=frames)
+    frames, (height, width) = spec.geometry.frames, spec.geometry.crop
+    clips = np.stack([[pattern(k + 5 * c, width=width, height=height) for k in range(frames)] for c in range(2)])
+
+    def embeddings(mode: Mode) -> np.ndarray:
+        return Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto", mode=mode).predict(clips)[1]
+
+    exact, half = embeddings(FP32), embeddings(Mode("bf16", mixed, mixed, 2))
+    assert exact.dtype == half.dtype == np.float32
+    assert not np.array_equal(exact, half)
     cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
     assert (cosine > 0.999).all()
+
+
+def test_measuring_leaves_the_network_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = spec_of("r3d_18", frames=2)
+    clips = np.random.default_rng(0).integers(0, 256, (1, 2, 112, 112, 3), dtype=np.uint8)
+    measured = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto")
+    told = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto", mode=measured.mode)
+    assert np.array_equal(measured.predict(clips)[1], told.predict(clips)[1])
 
 
 @pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])
@@ -229,7 +270,7 @@ def test_batch_norm_folded_into_bf16_convolutions_changes_no_more_than_bf16_does
         exact = network(clips)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             usual = network(clips).float()
-            lighten(network, torch.bfloat16)
+            lighten(network, torch.bfloat16, throughout=False)
             light = network(clips).float()
     assert not any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
     assert torch.cosine_similarity(exact, light).min() > 0.999

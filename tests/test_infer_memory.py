@@ -35,7 +35,7 @@ def faults():
 counted = [faults(), faults()]
 random = Weights(None, "random-0")
 spec = model_spec(Model(name="r3d_18", weights="random"), Sampling(), None)
-Classifier(spec, build_network(spec, random), random, precision="fp32", mode=Mode("fp32", False, 1))
+Classifier(spec, build_network(spec, random), random, precision="fp32", mode=Mode("fp32", False, False, 1))
 settling = [faults() for _ in range(40)]  # what is small breaks some of the large blocks first
 print(*counted, settling[-1])
 """

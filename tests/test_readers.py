@@ -21,6 +21,7 @@ from tests.videos import Picture, hold_last, number_of, pattern, write_video
 
 BACKENDS = ["pyav", "decord", "nvdec"]
 NO_TORCHCODEC = "torchcodec is not installed (the extra `nvdec`), or finds no FFmpeg"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL = ClipGeometry(16, 15, (128, 171), (112, 160))
 REAL_VIDEOS = Path(__file__).parents[2] / "shared" / "videos"
 
@@ -31,7 +32,7 @@ def read(path: Path, times: list[float], backend: str = "pyav") -> list[Picture 
         sampler = Sampler(SMALL, aspect=video.aspect)
         if backend == "nvdec":
             pytest.importorskip("torchcodec", reason=NO_TORCHCODEC, exc_type=ImportError)
-            return list(NvdecReader(video, sampler, _nobody, device="cpu").pictures(times))
+            return list(NvdecReader(video, sampler, _nobody, device=DEVICE).pictures(times))
         return list(open_reader(backend, video, read_key_frames(video), sampler).pictures(times))
     finally:
         video.close()

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
+from indexer.config import Model
 from indexer.errors import WeightsError
 from indexer.infer.models import MODELS, ModelEntry, model_spec
 from indexer.infer.network import build_network
@@ -56,7 +57,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mir
     server.server_close()
 
 
-MODEL: Any = SimpleNamespace(name="r3d_18", weights="KINETICS400_V1", labels=None)
+MODEL = Model(name="r3d_18")
 
 
 def test_missing_weights_are_fetched_once_from_the_mirror(mirror: type[Mirror], tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_the_cache_is_torch_hubs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_identity_needs_no_download() -> None:
     entry = MODELS[0]
     assert weights_identity(MODEL) == entry.weights_file[-12:-4] == "b3b3357e"
-    assert weights_identity(SimpleNamespace(name="r3d_18", weights="random")) == "random-0"  # type: ignore[arg-type]
+    assert weights_identity(Model(name="r3d_18", weights="random")) == "random-0"
 
 
 def small_state() -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from indexer.catalog import migrate
 from indexer.catalog.connect import open_catalog, reading
 from indexer.catalog.refusals import shown
-from indexer.config import CHECKPOINT_SUFFIXES, Job
+from indexer.config import Job
 from indexer.doctor.findings import Finding, failed, ok, warning
 from indexer.plan.listing import list_source
 from indexer.records import Failure, Skipped, Video
@@ -89,7 +89,7 @@ def catalog(job: Job) -> Finding:
 
 def weights(job: Job) -> Finding:
     from indexer.infer.models import find_entry
-    from indexer.infer.weights import MIRROR_VARIABLE, cache_path, download_url, read_labels, resolve_weights
+    from indexer.infer.weights import MIRROR_VARIABLE, cache_path, download_url, is_checkpoint, read_labels, resolve_weights
 
     model = job.model
     if model.weights == "random":
@@ -106,7 +106,7 @@ def weights(job: Job) -> Finding:
         read_labels(model.labels)
     if model.weights in sizes:
         return ok(f"{model.weights}, {sizes[model.weights] / 1e6:,.1f} MB, will be fetched when a run begins")
-    if model.weights.endswith(CHECKPOINT_SUFFIXES):
+    if is_checkpoint(model):
         return ok(f"{model.weights}, sha256 {resolve_weights(model).sha256[:12]}")
     entry = find_entry(model.name, model.weights)
     if cache_path(entry).exists():

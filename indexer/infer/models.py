@@ -7,7 +7,7 @@ from the weight object itself by `model_spec`. Importing this module imports no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ConfigError
@@ -86,12 +86,18 @@ def model_spec(model: Model, sampling: Sampling, labels: tuple[str, ...] | None)
 
     `labels` are the class names of a checkpoint of one's own; None means the 400 of Kinetics. Imports torch.
     """
-    entry = find_entry(model.name, model.weights)
+    spec = published_spec(find_entry(model.name, model.weights))
+    geometry = clip_geometry(spec.entry, sampling, spec.geometry.resize, spec.geometry.crop)
+    return replace(spec, geometry=geometry, labels=spec.labels if labels is None else labels)
+
+
+def published_spec(entry: ModelEntry) -> ModelSpec:
+    """The model with its own recipe and labels. Imports torch."""
     weights = weights_object(entry)
     preset = weights.transforms()
-    geometry = clip_geometry(entry, sampling, tuple(preset.resize_size), tuple(preset.crop_size))
-    names = tuple(weights.meta["categories"]) if labels is None else labels
-    return ModelSpec(entry, geometry, tuple(preset.mean), tuple(preset.std), names)
+    resize, crop = tuple(preset.resize_size), tuple(preset.crop_size)
+    geometry = ClipGeometry(frames=entry.frames, fps=entry.fps, resize=resize, crop=(crop[0], crop[-1]))
+    return ModelSpec(entry, geometry, tuple(preset.mean), tuple(preset.std), tuple(weights.meta["categories"]))
 
 
 def clip_geometry(entry: ModelEntry, sampling: Sampling, resize: tuple[int, ...], crop: tuple[int, ...]) -> ClipGeometry:

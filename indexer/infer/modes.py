@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 Format = Literal["fp32", "bf16", "fp16"]
+DTYPE_NAMES: dict[Format, str] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""What torch calls them."""
 
-_MEASUREMENT = 2
+_MEASUREMENT = 3
 """Raise it when networks run otherwise than they did: what was measured before is measured again."""
 
 
@@ -27,13 +29,15 @@ class Mode:
     """One way to run a network."""
 
     format: Format
+    mixed: bool
+    """Only the layers that gain from it compute in `format`, as torch's autocast has it, what is between them in fp32."""
     channels_last: bool
     """Memory layout of the clips and weights: channels_last_3d, or contiguous."""
     batch_clips: int
 
     def __str__(self) -> str:
         layout = "channels last" if self.channels_last else "contiguous"
-        return f"{self.format}, {layout}, batches of {self.batch_clips}"
+        return f"{self.format}{' mixed' if self.mixed else ''}, {layout}, batches of {self.batch_clips}"
 
 
 def machine_key(spec: ModelSpec, weights: Weights, precision: str, device: torch.device) -> str:

@@ -29,8 +29,9 @@ def embedding_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
     return network.get_submodule(spec.entry.embedding_layer)
 
 
-def lighten(network: nn.Module, dtype: torch.dtype) -> None:
-    """Do once, in place, what autocast to `dtype` would do for every batch: turn the weights of its layers into that format.
+def lighten(network: nn.Module, dtype: torch.dtype, *, throughout: bool) -> None:
+    """Do once, in place, what autocast to `dtype` would do for every batch: turn the weights of its layers into that format;
+    `throughout`, those of all layers.
 
     Batch normalisation goes into the convolution before it (eval mode: two affine maps in a row are one). Not in fp16, whose
     numbers end at 65504; bf16 has the range of fp32.
@@ -38,9 +39,9 @@ def lighten(network: nn.Module, dtype: torch.dtype) -> None:
     if dtype == torch.bfloat16:
         for parent in list(network.modules()):
             _fold_batch_norm(parent)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv3d | nn.Linear):
-            layer.to(dtype)
+    light = [network] if throughout else [layer for layer in network.modules() if isinstance(layer, nn.Conv3d | nn.Linear)]
+    for layer in light:
+        layer.to(dtype)
 
 
 def _fold_batch_norm(parent: nn.Module) -> None:

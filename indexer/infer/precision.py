@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from indexer.errors import ConfigError
-from indexer.infer.modes import Format, Mode
+from indexer.infer.modes import DTYPE_NAMES, Format, Mode
 
 MIN_AGREEMENT = 0.999
 """Cosine between the embeddings of a faster mode and those of fp32; below it the mode is not used."""
@@ -27,26 +27,24 @@ MIN_GAIN = 1.05
 TRIAL_CLIPS = 2
 GPU_ROUNDS = 3
 
-Run = Callable[[torch.Tensor, Mode], tuple[torch.Tensor, torch.Tensor]]
-
-DTYPES: dict[Format, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def memory_format(mode: Mode) -> torch.memory_format:
-    return torch.channels_last_3d if mode.channels_last else torch.contiguous_format
+Run = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""See `Runner`."""
 
 
-def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: torch.device, *, convolutional: bool) -> Mode:
-    """The fastest mode that agrees with fp32, by timing `run` on clips of `clip_shape` ([T, H, W, 3]).
+def choose_mode(
+    prepare: Callable[[Mode], Run], clip_shape: tuple[int, ...], precision: str, device: torch.device, *, convolutional: bool
+) -> Mode:
+    """The fastest mode that agrees with fp32, by timing what `prepare` makes for it on clips of `clip_shape` ([T, H, W, 3]).
 
     A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
     `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
     """
     batch = cpu_batch_clips(clip_shape) if device.type == "cpu" else GPU_BATCH_CLIPS
-    plain = Mode("fp32", False, batch)
+    plain = Mode("fp32", False, False, batch)
     candidates = [
-        Mode(number_format, channels_last, batch)
+        Mode(number_format, mixed, channels_last, batch)
         for number_format in _formats(precision, device)
+        for mixed in _ways(number_format, precision, convolutional=convolutional)
         for channels_last in ((False, True) if convolutional else (False,))
         # On a CPU fp32 gains nothing from channels_last_3d, and loses with s3d: not worth the seconds of measuring it.
         if device.type != "cpu" or number_format != "fp32" or not channels_last
@@ -57,23 +55,26 @@ def choose_mode(run: Run, clip_shape: tuple[int, ...], precision: str, device: t
         clips = torch.randint(
             0, 256, (TRIAL_CLIPS, *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
         ).to(device)
-        reference_seconds, reference = _time(run, clips, plain, warm=device.type != "cpu")
+        reference_seconds, reference = _time(prepare(plain), clips, warm=device.type != "cpu")
         timed = []
         for mode in candidates:
             if mode == plain:
                 timed.append((reference_seconds, mode))
                 continue
-            seconds, embedding = _time(run, clips, mode)
+            if mode.mixed and not convolutional and any(better.format == mode.format for _, better in timed):
+                continue  # the same format throughout agreed, and nothing is slower for it
+            seconds, embedding = _time(prepare(mode), clips)
             agrees = torch.cosine_similarity(reference, embedding).min().item() >= MIN_AGREEMENT
             if agrees or precision != "auto":
                 timed.append((seconds, mode))
         best = min(timed, key=lambda pair: pair[0])[1]
     if device.type == "cpu":
         return best
+    run = prepare(best)
 
     def seconds_for(size: int) -> float:
         clips = torch.zeros((size, *clip_shape), dtype=torch.uint8, device=device)  # copying is hidden, see `feeder`
-        return statistics.median(_time(run, clips, best, warm=round_ == 0)[0] for round_ in range(GPU_ROUNDS))
+        return statistics.median(_time(run, clips, warm=round_ == 0)[0] for round_ in range(GPU_ROUNDS))
 
     return replace(best, batch_clips=knee(seconds_for, most=max(1, GPU_BATCH_BYTES // math.prod(clip_shape))))
 
@@ -89,20 +90,29 @@ def _formats(precision: str, device: torch.device) -> tuple[Format, ...]:
         return ("fp32", "bf16" if not on_gpu or torch.cuda.is_bf16_supported() else "fp16")
     if precision == "fp16" and not on_gpu:
         raise ConfigError("model.precision: fp16 needs a GPU; use auto, bf16 or fp32")
-    return tuple(name for name in DTYPES if name == precision)
+    return tuple(name for name in DTYPE_NAMES if name == precision)
 
 
-def _time(run: Run, clips: torch.Tensor, mode: Mode, *, warm: bool = True) -> tuple[float, torch.Tensor]:
+def _ways(number_format: Format, precision: str, *, convolutional: bool) -> tuple[bool, ...]:
+    """What to try as Mode.mixed. Throughout only bf16, which has the range of fp32, and no convolutions: they gain nothing."""
+    if number_format == "fp32":
+        return (False,)
+    if number_format == "fp16" or convolutional:
+        return (True,)
+    return (False, True) if precision == "auto" else (False,)
+
+
+def _time(run: Run, clips: torch.Tensor, *, warm: bool = True) -> tuple[float, torch.Tensor]:
     """Seconds of one run, by default of a second one (the first one prepares kernels), and the embeddings.
 
     On a CPU they are CPU seconds: whatever else the machine has to do does not count.
     """
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     if warm:
-        run(clips, mode)
+        run(clips)
     _synchronise()
     began = clock()
-    embedding = run(clips, mode)[1]
+    embedding = run(clips)[1]
     _synchronise()
     return clock() - began, embedding
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 
-from indexer.config import CHECKPOINT_SUFFIXES
 from indexer.errors import WeightsError
-from indexer.infer.models import ModelEntry, find_entry, weights_object
+from indexer.infer.models import MODELS, ModelEntry, find_entry, weights_object
 from indexer.storage.cache import cached_copy
 
 if TYPE_CHECKING:
@@ -39,12 +38,17 @@ class Weights:
         return self if self.path is None else replace(self, content=Path(self.path).read_bytes())
 
 
+def is_checkpoint(model: Model) -> bool:
+    """Whether its weights are a file of one's own."""
+    return model.weights != "random" and all((model.name, model.weights) != (row.name, row.entry) for row in MODELS)
+
+
 def weights_identity(model: Model) -> str:
     """What names the weights in a recipe, known without fetching them: the sha256 of a checkpoint file, the published digits
     of an entry's sha256, or the seed. Raises WeightsError if a checkpoint is not there."""
     if model.weights == "random":
         return f"random-{RANDOM_SEED}"
-    if model.weights.endswith(CHECKPOINT_SUFFIXES):
+    if is_checkpoint(model):
         return _checkpoint(model).sha256
     return _hash_prefix(find_entry(model.name, model.weights))
 
@@ -53,7 +57,7 @@ def resolve_weights(model: Model) -> Weights:
     """Find, or download, the weights that a job names, and hash them. Raises WeightsError (exit 15)."""
     if model.weights == "random":
         return Weights(None, f"random-{RANDOM_SEED}")
-    if model.weights.endswith(CHECKPOINT_SUFFIXES):
+    if is_checkpoint(model):
         return _checkpoint(model)
     entry = find_entry(model.name, model.weights)
     path = cache_path(entry)
