@@ -54,7 +54,7 @@ def test_the_table_says_what_torchvision_says(entry: ModelEntry) -> None:
 
 
 def test_models_are_shown_with_what_their_accuracy_took(capsys: pytest.CaptureFixture[str]) -> None:
-    from indexer.views import show_models  # here, so that the other tests of this file can be run with torch alone, on a GPU
+    from indexer.views import show_models  # here, so that the other tests need no catalog: they also run on a GPU machine
 
     show_models(as_json=True)
     shown = {model["name"]: model for model in json.loads(capsys.readouterr().out)}

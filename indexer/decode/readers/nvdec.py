@@ -3,7 +3,7 @@
 It takes what every NVDEC decodes and torchcodec converts as we mean it, progressive 8-bit 4:2:0 that is not turned, and
 refuses the rest; `open_reader` then takes pyav for that file. Where it loses its place in the middle, pyav goes on from there.
 
-Frame times come from the packets, and what is decoded must agree with them. Where there is no GPU, its tests decode on the CPU.
+Frame times come from the packets, and what is decoded must agree with them. Without a GPU, its tests decode on the CPU.
 
 A process that has loaded decord, too, may crash: each brings an FFmpeg of its own.
 """
