@@ -143,7 +143,7 @@ def test_out_of_memory_on_the_gpu_halves_the_batch(monkeypatch: pytest.MonkeyPat
     weights = Weights(None, "random-0")
     network = build_network(spec, weights)
     clips = np.random.default_rng(0).integers(0, 256, (5, 2, 112, 112, 3), dtype=np.uint8)
-    alone = Classifier(spec, network, weights, precision="fp32", mode=Mode("fp32", False, 1)).predict(clips)
+    alone = Classifier(spec, network, weights, precision="fp32", mode=Mode("fp32", False, False, 1)).predict(clips)
 
     sizes: list[int] = []
 
@@ -153,7 +153,7 @@ def test_out_of_memory_on_the_gpu_halves_the_batch(monkeypatch: pytest.MonkeyPat
             raise torch.OutOfMemoryError
 
     network.register_forward_pre_hook(scarce)
-    classifier = Classifier(spec, network, weights, precision="fp32", mode=Mode("fp32", False, 8))
+    classifier = Classifier(spec, network, weights, precision="fp32", mode=Mode("fp32", False, False, 8))
     probabilities, embeddings = classifier.predict(clips)
     assert sizes == [8, 4, 2, 2, 2]
     assert classifier.mode.batch_clips == 2

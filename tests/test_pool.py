@@ -12,7 +12,7 @@ from indexer.errors import ExecutionError
 from indexer.execute.pool import ModelPool
 from indexer.infer.modes import Mode
 
-MODE = Mode("fp32", False, 4)
+MODE = Mode("fp32", False, False, 4)
 
 
 @dataclass
