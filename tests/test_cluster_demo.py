@@ -97,3 +97,29 @@ def test_ctrl_c_leaves_nothing_running(archive: Customised, folder: Path) -> Non
             if line.startswith("On the cluster:"):
                 process.send_signal(signal.SIGINT)
     assert process.returncode == 130
+
+
+def test_a_signal_while_a_program_starts_leaves_nothing_running(tmp_path: Path) -> None:
+    code = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from demo import cluster, topology
+
+start = subprocess.Popen._execute_child
+
+def interrupted(self, *arguments):
+    start(self, *arguments)
+    print(self.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+subprocess.Popen._execute_child = interrupted
+cluster.listen()
+with topology.running("sleep", "600", environment=os.environ, log=Path(sys.argv[1])):
+    print("goes on", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True, timeout=60)
+    started = int(ended.stdout.splitlines()[0])
+    left = Path(f"/proc/{started}").exists()
+    if left:
+        os.kill(started, signal.SIGKILL)
+    assert (ended.returncode, ended.stdout, left) == (130, f"{started}\n", False)
