@@ -28,6 +28,7 @@ BENCHMARKS = (
     "cells",
     "catalog",
     "listing",
+    "s3_listing",
     "upkeep",
     "growth",
 )

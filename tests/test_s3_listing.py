@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -165,7 +166,7 @@ class InMemory:
         ContinuationToken: str = "",  # noqa: N803
         **_: object,
     ) -> dict[str, Any]:
-        begin, _, after = ContinuationToken.partition(" ") if ContinuationToken else (StartAfter, "", StartAfter)
+        begin, _, after = ContinuationToken.partition("\0") if ContinuationToken else (StartAfter, "", StartAfter)
         keys = self.keys[bisect_right(self.keys, after) :] if after else self.keys
         found: list[str] = []
         for key in keys:
@@ -178,12 +179,12 @@ class InMemory:
         items = [Item(name) for name in page if not (Delimiter and name.endswith("/"))]
         self._alive.update(items)
         self.most_alive = max(self.most_alive, len(self._alive))
-        if Delimiter:
+        if Delimiter or MaxKeys == 1:
             self.looks += 1
         else:
             self.pages[begin] += 1
         folders = [{"Prefix": name} for name in page if Delimiter and name.endswith("/")]
-        more = {"NextContinuationToken": f"{begin} {page[-1]}"} if is_cut else {}
+        more = {"NextContinuationToken": f"{begin}\0{page[-1]}"} if is_cut else {}
         return {"Contents": items, "CommonPrefixes": folders, "IsTruncated": is_cut} | more
 
     def scan(self, page_keys: int, **options: Any) -> list[str]:
@@ -201,7 +202,7 @@ class Item(dict[str, Any]):
 
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-KEYS = st.sets(st.text("ab/0", min_size=1, max_size=6), max_size=60)
+KEYS = st.sets(st.text("ab/0\U0010ffff", min_size=1, max_size=6), max_size=60)
 
 
 @settings(deadline=None, max_examples=150)
@@ -242,10 +243,20 @@ def test_a_long_list_is_read_by_many(sizes: list[int]) -> None:
     assert bucket.looks <= 60
 
 
-def test_where_there_are_no_folders_they_are_not_looked_for_all_the_time() -> None:
-    bucket = InMemory(f"{number:05}" for number in range(20_000))
-    assert len(bucket.scan(100)) == 20_000
-    assert (bucket.pages.total(), bucket.looks) == (200, 10)
+FLAT = {
+    "numbers": [f"tape {number:05}.mp4" for number in range(20_000)],
+    "hexadecimal": [hashlib.sha256(b"%d" % number).hexdigest() for number in range(20_000)],
+    "below folders": [f"2023/a/{number}.mp4" for number in range(19_900)] + [f"2023/z{number}.mp4" for number in range(100)],
+}
+
+
+@pytest.mark.parametrize("keys", FLAT.values(), ids=FLAT)
+def test_a_folder_of_many_files_is_read_by_many(keys: list[str]) -> None:
+    bucket = InMemory(keys)
+    assert sorted(bucket.scan(20)) == sorted(keys)
+    assert max(bucket.pages.values()) <= 130, bucket.pages
+    assert bucket.pages.total() <= 1_100  # of 1,000, if no page is broken off where a list is cut
+    assert bucket.looks <= 170
 
 
 def test_the_memory_of_a_listing_does_not_grow_with_it() -> None:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 
 from indexer.errors import SourceError
@@ -21,6 +20,8 @@ from indexer.storage.scan import Listed
 LISTS_AT_ONCE = 16
 LOOKS_AT_ONCE = 32
 _LONGEST_WAIT_PAGES = 31
+_LONG_WAIT_PAGES = 3
+"""A list in which no folder was found for so long is cut between files from then on."""
 
 
 def scan_objects(
@@ -99,54 +100,68 @@ def _look(s3: S3, uri: str) -> Listed:
             raise
 
 
-@dataclass(slots=True)
 class _List:
     """One of the lists that are read at the same time."""
 
-    pages: Pages
-    next_page: Future[Page | None]
-    pages_to_wait: int = 0
-    """Before it is looked for a place to cut it, again."""
-    last_wait: int = 0
+    def __init__(self, pages: Pages, excluded: Callable[[str], str | None], last_wait: int = 0) -> None:
+        self.is_looking = False
+        """For a place where it can be cut."""
+        self._pages = pages
+        self._excluded = excluded
+        self._pages_to_wait = 0
+        """Before it looks again."""
+        self._last_wait = last_wait
+
+    def advance(self) -> tuple[Page | None, _List | None]:
+        """The next page, if there is one; and, if it looked for one and found it, another list that goes on with the rest."""
+        page = next(self._pages, None)
+        if page is None:
+            return None, None
+        if excluded := self._excluded(self._pages.last_key):
+            self._pages.pass_over(excluded)
+        if not self.is_looking or self._pages.complete or not (place := self._place_ahead()):
+            return page, None
+        return page, _List(self._pages.cut(place), self._excluded, self._last_wait)
+
+    def _place_ahead(self) -> str | None:
+        """Where no folder is ahead, S3 is not asked for one after every page."""
+        if self._pages_to_wait:
+            self._pages_to_wait -= 1
+            return None
+        if self._last_wait < _LONG_WAIT_PAGES:
+            if place := self._pages.middle():
+                return place
+        elif place := self._pages.branch():
+            self._pages_to_wait = _LONGEST_WAIT_PAGES  # most of the files are often in the rest
+            return place
+        self._pages_to_wait = self._last_wait = min(2 * self._last_wait + 1, _LONGEST_WAIT_PAGES)
+        return None
 
 
 def _pages(s3: S3, root: Address, entered: Callable[[str], bool], page_keys: int) -> Iterator[Page]:
-    """All pages of a folder. As long as fewer than LISTS_AT_ONCE lists are under way, each is cut where a folder begins, so
-    that those that are long are read by many in the end."""
+    """All pages of a folder. As long as fewer than LISTS_AT_ONCE lists are under way, each is cut where a folder begins, or
+    between files where there are too many of them, so that those that are long are read by many in the end."""
+    # One page of each list in turn, and the next page of each under way: quick, and the order is always the same.
+    under_way: deque[tuple[_List, Future[tuple[Page | None, _List | None]]]] = deque()
     pool = ThreadPoolExecutor(LISTS_AT_ONCE, thread_name_prefix="s3-list")
 
-    def begin(pages: Pages) -> _List:
-        return _List(pages, pool.submit(next, pages, None))
+    def go_on(turn: _List) -> None:
+        turn.is_looking = len(under_way) + sum(each.is_looking for each, _ in under_way) + 1 < LISTS_AT_ONCE
+        under_way.append((turn, pool.submit(turn.advance)))
 
     try:
-        # One page of each list in turn, and the next page of each under way: quick, and the order is always the same.
-        waiting = deque([begin(Pages(s3, root.bucket, root.folder, page_keys=page_keys))])
-        while waiting:
-            turn = waiting.popleft()
-            page = turn.next_page.result()
-            if page is None:
-                continue
-            if excluded := _excluded(root, turn.pages.last_key, entered):
-                turn.pages.pass_over(excluded)
-            if not turn.pages.complete and len(waiting) + 1 < LISTS_AT_ONCE and (rest := _cut(turn)):
-                waiting.append(begin(rest))
-            turn.next_page = pool.submit(next, turn.pages, None)
-            waiting.append(turn)
-            yield page
+        whole = Pages(s3, root.bucket, root.folder, page_keys=page_keys)
+        go_on(_List(whole, lambda key: _excluded(root, key, entered)))
+        while under_way:
+            turn, step = under_way.popleft()
+            page, rest = step.result()
+            for each in (rest, turn if page is not None else None):
+                if each:
+                    go_on(each)
+            if page is not None:
+                yield page
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cut(turn: _List) -> Pages | None:
-    """The second half of a list. Where no folder is ahead, it is not asked for one after every page."""
-    if turn.pages_to_wait:
-        turn.pages_to_wait -= 1
-        return None
-    middle = turn.pages.middle()
-    if middle is None:
-        turn.pages_to_wait = turn.last_wait = min(2 * turn.last_wait + 1, _LONGEST_WAIT_PAGES)
-        return None
-    return turn.pages.cut(middle)
 
 
 def _excluded(root: Address, key: str, entered: Callable[[str], bool]) -> str | None:

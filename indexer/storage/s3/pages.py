@@ -21,19 +21,21 @@ Page = list[dict[str, Any]]
 
 
 class Pages:
-    """An iterator over the pages of the keys that begin with `prefix`, after `after` and before `before`. Raises S3Fault."""
+    """An iterator over the pages of the keys that begin with `prefix`, after `after` up to `last`. Raises S3Fault."""
 
     def __init__(
-        self, s3: S3, bucket: str, prefix: str, *, after: str = "", before: str | None = None, page_keys: int = PAGE_KEYS
+        self, s3: S3, bucket: str, prefix: str, *, after: str = "", last: str | None = None, page_keys: int = PAGE_KEYS
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._prefix = prefix
-        self._before = before
+        self._last = last
         self._page_keys = page_keys
         self._token: str | None = None
         self._previous: set[str] = set()
         self._after = after
+        self._shortest = len(prefix) + 1
+        """With fewer characters than these all that is left begins alike."""
         self.last_key = after
         self.complete = False
 
@@ -54,15 +56,16 @@ class Pages:
         raise S3Fault("refused", "the same page of its list comes again and again")
 
     def cut(self, key: str) -> Pages:
-        """Another iterator, over what comes after `key`, which lies ahead; this one ends before it."""
-        rest = Pages(self._s3, self._bucket, self._prefix, after=key, before=self._before, page_keys=self._page_keys)
-        self._before = key
+        """Another iterator, over what comes after `key`, which lies ahead; this one ends with it."""
+        rest = Pages(self._s3, self._bucket, self._prefix, after=key, last=self._last, page_keys=self._page_keys)
+        rest._shortest = self._shortest
+        self._last = key
         return rest
 
     def pass_over(self, folder: str) -> None:
         """Go on behind the keys that begin with `folder`, which the last one does."""
         self._token, self._previous = None, set()
-        self._after = self.last_key = folder + _LAST_CHARACTER
+        self._after = self.last_key = max(self.last_key, folder + _LAST_CHARACTER)
 
     def middle(self) -> str | None:
         """Where a folder begins, about in the middle of what is left; None if none is found ahead."""
@@ -81,12 +84,28 @@ class Pages:
                 break
         return found
 
+    def branch(self) -> str | None:
+        """A place ahead in a folder of many files: behind the keys that begin as the last one does, with as few characters
+        as leave something behind them. None if nothing does."""
+        found, shortest, longest = None, self._shortest, len(self.last_key)
+        length = shortest  # which was right for the list that this one was cut from, so mostly it is here
+        while shortest <= longest:
+            place = self.last_key[:length] + _LAST_CHARACTER
+            answer = _list(self._s3, self._bucket, self._prefix, MaxKeys=1, StartAfter=place)
+            inside = (self._last is None or item["Key"] <= self._last for item in answer.get("Contents", []))
+            if place > self.last_key and any(inside):
+                found, longest, self._shortest = place, length - 1, length
+            else:
+                shortest = length + 1
+            length = (shortest + longest) // 2
+        return found
+
     def _folders_ahead(self, folder: str) -> tuple[list[str], bool]:
         """What the keys of folders in `folder` begin with, of one page; and whether more follow."""
         begin = {"StartAfter": self.last_key} if self.last_key else {}
         answer = _list(self._s3, self._bucket, folder, Delimiter="/", **begin)
         ahead = [each["Prefix"] for each in answer.get("CommonPrefixes", []) if each["Prefix"] > self.last_key]
-        inside = [prefix for prefix in ahead if self._before is None or prefix < self._before]
+        inside = [prefix for prefix in ahead if self._last is None or prefix < self._last]
         return inside, answer["IsTruncated"] and len(inside) == len(ahead)
 
     def _new(self, page: Page) -> Page:
@@ -98,9 +117,9 @@ class Pages:
             raise S3Fault("refused", "its list is not in the order of the keys")
         if fresh:
             self._previous, self.last_key = set(keys), keys[-1]
-        if self._before is not None and self.last_key >= self._before:
+        if self._last is not None and self.last_key >= self._last:
             self.complete = True
-            fresh = [item for item in fresh if item["Key"] < self._before]
+            fresh = [item for item in fresh if item["Key"] <= self._last]
         return fresh
 
 
