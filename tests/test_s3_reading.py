@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import subprocess
 import sys
@@ -115,6 +116,76 @@ def test_a_copy_that_is_damaged_on_its_way_is_fetched_again(s3: S3Place, size: i
     s3.proxy.plan = once(Edit(flip), at=1 if size == SMALL else 2)
     with local_file(video) as path:
         assert Path(path).read_bytes() == content
+
+
+def put_in_parts(place: S3Place, content: bytes, ends: list[int]) -> Video:
+    """An object in parts that end at these bytes, as a list would describe it."""
+    name = {"Bucket": place.bucket, "Key": "a.mp4"}
+    upload = {**name, "UploadId": place.client.create_multipart_upload(**name)["UploadId"]}
+    parts = []
+    for number, (start, end) in enumerate(itertools.pairwise([0, *ends]), start=1):
+        part = place.client.upload_part(**upload, PartNumber=number, Body=content[start:end])
+        parts.append({"PartNumber": number, "ETag": part["ETag"]})
+    etag = place.client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})["ETag"].strip('"')
+    return Video(f"{place.uri}/a.mp4", f"{len(content)}-{etag}", len(content), 0.0)
+
+
+def says(**headers: str) -> Callable[[Answer], None]:
+    """Change what the storage says of the whole object."""
+
+    def edit(answer: Answer) -> None:
+        if answer.status == 200:
+            answer.headers = {name: value for name, value in answer.headers.items() if not name.startswith("x-amz-checksum")}
+            answer.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+
+    return edit
+
+
+def damaged_once(says: Callable[[Answer], None], *, at: int) -> Plan:
+    """The body with this number is damaged; the storage says what `says` adds, of the whole object."""
+    spoil = once(Edit(flip), at=at)
+
+    def plan(request: Request) -> Fault | None:
+        if fault := spoil(request):
+            return fault
+        return None if request.query.get("partNumber") else Edit(says)
+
+    return plan
+
+
+CONTENT = noise(12 * MB)
+KMS = {"x_amz_server_side_encryption": "aws:kms"}
+SAID: dict[str, dict[str, str]] = {
+    "MD5 of parts": {},
+    "CRC-64/NVME": {"x_amz_checksum_crc64nvme": "NkzZomqDHR8="},
+    "CRC-32C": {"x_amz_checksum_crc32c": "+7OD2Q=="},
+    "CRC-32C of parts": KMS | {"x_amz_checksum_crc32c": "Lxn+/g==-3"},
+    "SHA-256 of parts": KMS | {"x_amz_checksum_sha256": "Idboi7TAPzp5fnCFvEiGfc6mN4UBBLbZ5lqrRAqBLl4=-3"},
+}
+"""What is said of an object of CONTENT in parts of 5 MB."""
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_an_object_that_came_in_parts_is_verified(s3: S3Place, said: dict[str, str]) -> None:
+    video = put_in_parts(s3, CONTENT, [5 * MB, 10 * MB, 12 * MB])
+    s3.proxy.plan = damaged_once(says(**said), at=2)
+    assert read_all(video, s3.hasty) == CONTENT
+    assert len([request for request in s3.proxy.requests if request.is_body]) == 4  # two ranges, twice
+
+
+@pytest.mark.parametrize("said", [{}, {"x_amz_checksum_crc32c": "AAAAAA==-3"}], ids=["MD5", "CRC-32C"])
+def test_parts_of_different_length_do_no_harm(s3: S3Place, said: dict[str, str]) -> None:
+    video = put_in_parts(s3, CONTENT, [6 * MB, 11 * MB, 12 * MB])
+    s3.proxy.plan = lambda request: None if request.query.get("partNumber") else Edit(says(**said))
+    assert read_all(video, s3.hasty) == CONTENT
+
+
+@pytest.mark.parametrize("said", [{"x_amz_checksum_crc64nvme": "1sfSbUj9BaM="}, {"x_amz_checksum_crc32c": "2GOTrA=="}])
+def test_a_small_copy_is_verified_by_what_newer_tools_upload(s3: S3Place, said: dict[str, str]) -> None:
+    content = noise(SMALL)
+    video = put(s3, "a.mp4", content)
+    s3.proxy.plan = damaged_once(says(**KMS, **said), at=1)
+    assert read_all(video, s3.hasty) == content
 
 
 def test_a_copy_that_never_agrees_with_its_checksum_is_refused(s3: S3Place) -> None:

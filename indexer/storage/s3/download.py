@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
-import zlib
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from indexer.storage.s3.checksums import Checksum
 from indexer.storage.s3.client import S3, S3Fault
-from indexer.storage.s3.objects import Checksum, Version, fetch_range
+from indexer.storage.s3.objects import Version, ask_for_checksum, fetch_range
 
 RANGE_BYTES = 8 << 20
 """An object that is not larger comes in one answer, and with its checksum."""
@@ -23,13 +22,15 @@ def download(s3: S3, version: Version, path: Path) -> None:
 
     Bytes that do not agree with the checksum are fetched again, a few times, and then are `unavailable`.
     """
-    before = None
+    asked = before = None
     for _ in range(_TRIES):
-        checksum = _fetch(s3, version, path)
-        if checksum is None or (digest := _digest(checksum.algorithm, path)) == checksum.value:
+        checksum = _fetch(s3, version, path) or asked
+        if checksum is None:
+            checksum = asked = ask_for_checksum(s3, version)
+        if checksum is None or (digest := checksum.of(path)) == checksum.value:
             return
-        if digest == before and checksum.algorithm == "md5":
-            return  # damage on the way is not the same twice: this is an ETag that only looks like an MD5
+        if digest == before and not checksum.is_sure:
+            return  # damage on the way is not the same twice: this is no checksum of these bytes, though it looks like one
         before = digest
     raise S3Fault("unavailable", "the bytes that come do not agree with their checksum")
 
@@ -60,13 +61,3 @@ def _write(file: int, chunk: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written
-
-
-def _digest(algorithm: str, path: Path) -> bytes:
-    with path.open("rb") as file:
-        if algorithm != "crc32":
-            return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).digest()
-        value = 0
-        while chunk := file.read(1 << 20):
-            value = zlib.crc32(chunk, value)
-        return value.to_bytes(4, "big")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from typing import Any
 
 from indexer.records import Video
 from indexer.storage.address import Address, parse_s3
+from indexer.storage.s3.checksums import Checksum, stated, stated_of_parts
 from indexer.storage.s3.client import S3, S3Fault, Waiting, explained
 
 CHUNK_BYTES = 256 << 10
@@ -27,15 +26,6 @@ class Version:
     size_bytes: int
     etag: str
     """Without its quotation marks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What S3 says of all the bytes of an object."""
-
-    algorithm: str
-    """md5, sha1, sha256 or crc32."""
-    value: bytes
 
 
 def as_video(address: Address, described: dict[str, Any], size_bytes: int) -> Video:
@@ -72,6 +62,21 @@ def look_at(s3: S3, address: Address) -> Video:
     return as_video(address, described, described["ContentLength"])
 
 
+def ask_for_checksum(s3: S3, version: Version) -> Checksum | None:
+    """The checksum of an object whose bytes came without one, by two more requests; None if S3 knows none. Raises S3Fault."""
+    name: dict[str, Any] = {"Bucket": version.address.bucket, "Key": version.address.key, "ChecksumMode": "ENABLED"}
+    try:
+        answer = s3.ask("head_object", version.address, IfMatch=f'"{version.etag}"', **name)
+        if checksum := stated(answer, version.etag):
+            return checksum
+        part = s3.ask("head_object", version.address, PartNumber=1, **name)
+    except S3Fault as fault:
+        if fault.kind in ("denied", "refused", "unsupported"):
+            return None
+        raise
+    return stated_of_parts(answer, version.etag, part_bytes=part["ContentLength"], size_bytes=version.size_bytes)
+
+
 def fetch_range(
     s3: S3,
     version: Version,
@@ -94,7 +99,7 @@ def fetch_range(
         try:
             with explained(version.address):
                 answer = _ask_for(s3, version, position, stop, cancelled)
-                checksum = checksum or _checksum(answer, version)
+                checksum = checksum or stated(answer, version.etag)
                 for chunk in _body(s3, answer, cancelled):
                     take(position, chunk)
                     position += len(chunk)
@@ -146,12 +151,3 @@ def _body(s3: S3, answer: Any, cancelled: threading.Event) -> Iterator[bytes]:
                 if received < patience.least_bytes_per_second * (now - began):
                     raise S3Fault("unavailable", f"only {received} bytes came in {now - began:.0f} s")
                 began, received = now, 0
-
-
-def _checksum(answer: Any, version: Version) -> Checksum | None:
-    for algorithm in ("sha256", "sha1", "crc32"):
-        value = answer.get(f"Checksum{algorithm.upper()}")
-        if value and "-" not in value:  # a dash and a number: a checksum of checksums of parts that nobody knows
-            return Checksum(algorithm, base64.b64decode(value))
-    plain = answer.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in answer
-    return Checksum("md5", bytes.fromhex(version.etag)) if plain and re.fullmatch("[0-9a-f]{32}", version.etag) else None
