@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.indexes import copies_of  # noqa: F401
 from tests.postgres import catalog_url, dialect, engine, new_url, postgres, wire  # noqa: F401  fixtures of every test that needs a catalog
 from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of every test that talks to S3
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine
 
 from indexer.catalog.commit import claim, commit, finish_run, mark_gone, start_run
@@ -19,6 +21,7 @@ from indexer.upkeep.findings import Finding
 from indexer.write.parquet import write_part
 from tests.catalogs import LABELS, RECIPES, indexed
 from tests.dump import canonical_dump, live_rows
+from tests.postgres import Postgres
 
 JOB = "archive"
 
@@ -95,6 +98,44 @@ class Index:
         """As if the process of whoever holds it had died."""
         with suppress(Exception):
             self.sql("DELETE FROM lease")
+
+
+CopiesOf = Callable[[Callable[[Index], object]], Callable[[], Index]]
+"""Takes what fills an index, and gives what opens a new copy of it, in the place of the one before, which is closed."""
+
+
+@pytest.fixture
+def copies_of(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> CopiesOf:
+    """On SQLite, then on PostgreSQL."""
+    folder, copy = tmp_path / "template", tmp_path / "index"
+
+    def on_sqlite() -> str:
+        return f"sqlite:///{copy}/catalog.db"
+
+    def on_postgresql() -> str:
+        server.execute(f"DROP DATABASE IF EXISTS {database}_copy WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {database}_copy TEMPLATE {database}")
+        return server.url(f"{database}_copy")
+
+    if dialect == "sqlite":
+        url, url_of_copy = f"sqlite:///{folder}/catalog.db", on_sqlite
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        database = server.database()
+        url, url_of_copy = server.url(database), on_postgresql
+
+    def opened() -> Index:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        return Index(url_of_copy(), str(copy))
+
+    def filled(fill: Callable[[Index], object]) -> Callable[[], Index]:
+        template = Index(url, str(folder))
+        fill(template)
+        template.close()
+        return opened
+
+    return filled
 
 
 def three_runs(index: Index) -> list[str]:

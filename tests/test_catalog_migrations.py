@@ -184,11 +184,8 @@ connect.open_catalog({url!r}, create=False)
 """
 
 
-def test_a_kill_at_any_step_from_the_first_schema_to_the_newest_leaves_one_of_them(tmp_path: Path) -> None:
-    file = sqlite3.connect(tmp_path / "catalog.db")
-    file.executescript((FOLDER / f"{RELEASED[0]}.sqlite.sql").read_text())
-    file.close()
-    url = f"sqlite:///{tmp_path}/catalog.db"
+def test_a_kill_at_any_step_from_the_first_schema_to_the_newest_leaves_one_of_them(load: Callable[[str], str]) -> None:
+    url = load(RELEASED[0])
     before = described_and_dumped(url)
     for steps in range(1, 20):
         ended = subprocess.run([sys.executable, "-c", DIES.format(steps=steps, url=url)], cwd=FOLDER.parents[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from tests.archives import Heard
 from tests.catalogs import LABELS, RECIPES, failed, indexed
 from tests.dump import assert_sound
 from tests.fuses import Burning, Fuse, deaths
-from tests.indexes import Index, three_runs
+from tests.indexes import CopiesOf, Index, three_runs
 from tests.s3 import S3Place
 from tests.synthetic import TextArchive
 
@@ -247,11 +246,11 @@ def test_an_index_in_a_bucket_forgets_too(s3: S3Place, tmp_path: Path) -> None:
     index.close()
 
 
-def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
-    template = Index(f"sqlite:///{tmp_path}/template/catalog.db", str(tmp_path / "template"))
-    everywhere(template)
-    before = template.dump()
-    template.close()
+def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path, copies_of: CopiesOf) -> None:
+    copy = copies_of(everywhere)
+    untouched = copy()
+    before = untouched.dump()
+    untouched.close()
     expected = [result for result in before if result["uri"] != "/archive/b"]
 
     def do(index: Index, fuse: Fuse) -> None:
@@ -262,9 +261,7 @@ def test_death_at_any_step_can_be_gone_on_with(tmp_path: Path) -> None:
             lease.release()
 
     def attempt(fuse: Fuse) -> None:
-        shutil.rmtree(tmp_path / "index", ignore_errors=True)
-        shutil.copytree(tmp_path / "template", tmp_path / "index")
-        index = Index(f"sqlite:///{tmp_path}/index/catalog.db", str(tmp_path / "index"))
+        index = copy()
         try:
             do(index, fuse)
         finally:

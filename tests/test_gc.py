@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +34,7 @@ from indexer.write.staging import Staging
 from tests.catalogs import LABELS, RECIPES, indexed, part_states
 from tests.dump import assert_sound, live_rows_of_parts
 from tests.fuses import Burning, Fuse, deaths
-from tests.indexes import Index, three_runs
+from tests.indexes import CopiesOf, Index, three_runs
 from tests.s3 import S3Place
 from tests.synthetic import TextArchive
 
@@ -350,13 +349,17 @@ def test_after_a_compaction_few_parts_are_small_and_none_is_mostly_dead(drawn: l
 # Killed at every step
 
 
-def test_death_at_any_step_of_gc_costs_nothing(tmp_path: Path) -> None:
-    template = Index(f"sqlite:///{tmp_path}/template/catalog.db", str(tmp_path / "template"))
-    nights(template)
-    template.run(indexed("night2", "2", ("bowling", 0.2)), gone=["night3"])
-    template.orphan(indexed("night0", "1", ("yoga", 0.5)))
-    expected = template.dump()
-    template.close()
+def swept_tomorrow(index: Index) -> None:
+    nights(index)
+    index.run(indexed("night2", "2", ("bowling", 0.2)), gone=["night3"])
+    index.orphan(indexed("night0", "1", ("yoga", 0.5)))
+
+
+def test_death_at_any_step_of_gc_costs_nothing(copies_of: CopiesOf) -> None:
+    copy = copies_of(swept_tomorrow)
+    untouched = copy()
+    expected = untouched.dump()
+    untouched.close()
 
     def collect(index: Index, fuse: Fuse) -> None:
         storage = Burning(index.storage, fuse)
@@ -368,9 +371,7 @@ def test_death_at_any_step_of_gc_costs_nothing(tmp_path: Path) -> None:
             lease.release()
 
     def attempt(fuse: Fuse) -> None:
-        shutil.rmtree(tmp_path / "index", ignore_errors=True)
-        shutil.copytree(tmp_path / "template", tmp_path / "index")
-        index = Index(f"sqlite:///{tmp_path}/index/catalog.db", str(tmp_path / "index"))
+        index = copy()
         try:
             collect(index, fuse)
         finally:
@@ -408,8 +409,7 @@ def one_compaction(url: str, root: str, kill: str) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(tmp_path: Path, moment: str) -> None:
-    index = Index(f"sqlite:///{tmp_path}/catalog.db", str(tmp_path / "output"))
+def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(index: Index, moment: str) -> None:
     nights(index)
     before = index.dump()
     code = f"import tests.test_gc as t; t.one_compaction({index.url!r}, {index.uri!r}, {moment!r})"
@@ -422,7 +422,6 @@ def test_a_killed_compaction_leaves_the_old_parts_or_the_new_one(tmp_path: Path,
     swept(index)
     assert index.dump() == before
     assert len([name for name in index.files() if name.startswith("parts/")]) == 1
-    index.close()
 
 
 def test_an_index_in_a_bucket_is_swept_and_compacted_too(s3: S3Place, tmp_path: Path) -> None:
