@@ -100,7 +100,7 @@ def _duration(value: object) -> Decimal:
     if isinstance(value, str) and re.fullmatch(DURATION_TEXT, value):
         terms = re.findall(r"([0-9.]+)(ms|[dhms])", value)
         return sum((Decimal(amount) * _SECONDS[unit] for amount, unit in terms), Decimal())
-    if _number(value) is not None:
+    if re.fullmatch(_AMOUNT, str(value)):
         raise ValueError(f"{shown(value)} has no unit; write {value}s for seconds, {value}m for minutes")
     if isinstance(value, str) and _CLOCK.fullmatch(value):
         # YAML 1.1 reads 1:30 as a number in base 60, YAML 1.2 as a text; people mean either minutes or hours.
@@ -121,7 +121,7 @@ def _size(value: object) -> Decimal:
     if isinstance(value, str) and re.fullmatch(SIZE_TEXT, value):
         unit = value.lstrip("0123456789.")
         return Decimal(value.removesuffix(unit)) * Decimal(1024 if "i" in unit else 1000) ** _POWER[unit[0]]
-    if _number(value) is not None:
+    if re.fullmatch(_AMOUNT, str(value)):
         raise ValueError(f"{shown(value)} has no unit; write for example {value}M or {value}MiB")
     raise ValueError(f"{shown(value)} is not a size; write for example 512M, 2G or 512MiB")
 

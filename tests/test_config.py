@@ -175,6 +175,7 @@ def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
         ("10 seconds", '"10 seconds" is not a duration; write for example 10s, 2m or 1h30m'),
         ("30m1h", '"30m1h" is not a duration; write for example 10s, 2m or 1h30m'),
         ("-5s", '"-5s" is not a duration; write for example 10s, 2m or 1h30m'),
+        ("-5", "-5 is not a duration; write for example 10s, 2m or 1h30m"),
         ("10S", '"10S" is not a duration; write for example 10s, 2m or 1h30m'),
         ("1:30", '"1:30" is not a duration (some YAML reads it as a number); write 1m30s or 1h30m'),
         ("[10s]", "a list is not a duration; write for example 10s, 2m or 1h30m"),
@@ -233,6 +234,7 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
     ("key", "text", "sentence"),
     [
         ("ray.object_store", "512", "512 has no unit; write for example 512M or 512MiB"),
+        ("ray.object_store", "-512", "-512 is not a size; write for example 512M, 2G or 512MiB"),
         ("ray.object_store", "512m", '"512m" is not a size; write for example 512M, 2G or 512MiB'),
         ("ray.object_store", "10M", '"10M" is out of range; allowed: 80M to 10000G'),
         ("decode.max_pixels", "36m", '"36m" is not a number of pixels; write for example 36M or 500k'),
