@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.s3 import s3, s3_connections, s3_server  # noqa: F401  fixtures of ev
 
 settings.register_profile("busy", deadline=None)  # an example is slow where other tests keep the machine busy
 settings.load_profile("busy")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that starts them in the background has it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else what a test starts could not be ended by Ctrl-C
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several tests share the cores
 
