@@ -12,10 +12,10 @@ demo: $(READY)  ## make a small archive, index it, search it; offline
 cluster-demo: $(READY)  ## the same on a cluster of processes, which loses a worker; offline
 	$(BIN)/python -m demo.cluster
 
-# Many tests kill a process at a moment of its work, or wait for one, and three at once on two cores can be late for the moment.
+# Many tests kill a process at a moment of its work, or wait for one, and four at once on two cores can be late for the moment.
 # What fails is therefore asked once more, and said to have been; a fault of ours fails twice.
 test: $(READY) lint types  ## everything that CI runs
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 2 -raR
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 1 --reruns-delay 2 -raR
 
 lint: $(READY)
 	$(BIN)/ruff check .

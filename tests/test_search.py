@@ -469,7 +469,7 @@ def archives(draw: st.DrawFn) -> list[IndexedVideo]:
     st.sampled_from([0, 1_000_000]),
     st.sampled_from([0, 1, 2]),
 )
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_the_way_of_reading_changes_no_answer(
     videos: list[IndexedVideo], query: str, sort: Any, limit: int, whole: int, hit_cost: int, patience: int
 ) -> None:
