@@ -121,19 +121,21 @@ def test_a_held_lease_is_renewed_all_the_time(engine: Engine, monkeypatch: pytes
 
 
 def test_a_database_that_is_busy_for_some_beats_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = open_catalog(f"sqlite:///{tmp_path}/catalog.db", create=True)
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
     monkeypatch.setattr(connect, "BUSY_SECONDS", 0.01)
-    engine = open_catalog(f"sqlite:///{tmp_path}/catalog.db", create=True)
+    engine = open_catalog(f"sqlite:///{tmp_path}/catalog.db", create=False)
     failed: list[Any] = []
     event.listen(engine, "handle_error", failed.append)
     with acquire(engine, "archive") as held:
-        run = start_run(engine, lease=held, recipe=RECIPES["A"], labels=LABELS)
-        with writing(engine):
+        run = start_run(patient, lease=held, recipe=RECIPES["A"], labels=LABELS)
+        with writing(patient):
             wait_until(lambda: len(failed) >= 3)
         monkeypatch.setattr(lease, "BEAT_SECONDS", 1000)
-        index(engine, indexed("a", "1", ("yoga", 0.5)), run=run)
+        index(patient, indexed("a", "1", ("yoga", 0.5)), run=run)
     assert leases(engine) == []
     engine.dispose()
+    patient.dispose()
 
 
 # Taking over
