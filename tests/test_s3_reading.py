@@ -180,6 +180,20 @@ def test_parts_of_different_length_do_no_harm(s3: S3Place, said: dict[str, str])
     assert read_all(video, s3.hasty) == CONTENT
 
 
+def test_an_etag_of_another_kind_of_storage_does_no_harm(s3: S3Place) -> None:
+    put_in_parts(s3, CONTENT, [5 * MB, 10 * MB, 12 * MB])
+
+    def other_etag(answer: Answer) -> None:
+        answer.headers["ETag"] = '"its-own-3"'
+
+    def plan(request: Request) -> Fault | None:
+        request.headers.pop("if-match", None)
+        return Edit(other_etag)
+
+    s3.proxy.plan = plan
+    assert read_all(Video(f"{s3.uri}/a.mp4", f"{12 * MB}-its-own-3", 12 * MB, 0.0), s3.hasty) == CONTENT
+
+
 @pytest.mark.parametrize("said", [{"x_amz_checksum_crc64nvme": "1sfSbUj9BaM="}, {"x_amz_checksum_crc32c": "2GOTrA=="}])
 def test_a_small_copy_is_verified_by_what_newer_tools_upload(s3: S3Place, said: dict[str, str]) -> None:
     content = noise(SMALL)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import io
 import re
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,10 +46,10 @@ class Checksum:
         size = path.stat().st_size
         step = self.part_bytes or max(size, 1)
         with path.open("rb") as file:
-            digests = [_digest(self.algorithm, file, step) for _ in range(0, max(size, 1), step)]
+            digests = [digest(self.algorithm, file, step) for _ in range(0, max(size, 1), step)]
         if self.part_bytes is None:
             return digests[0]
-        return _digest(self.algorithm, io.BytesIO(b"".join(digests)), sum(map(len, digests)))
+        return digest(self.algorithm, io.BytesIO(b"".join(digests)), sum(map(len, digests)))
 
 
 def stated(answer: dict[str, Any], etag: str) -> Checksum | None:
@@ -71,7 +72,7 @@ def stated_of_parts(answer: dict[str, Any], etag: str, *, part_bytes: int, size_
         value = answer.get(f"Checksum{algorithm.upper()}") or ""
         if value.endswith(parts):
             return Checksum(algorithm, base64.b64decode(value.removesuffix(parts)), is_sure=False, part_bytes=part_bytes)
-    if _has_md5(answer) and etag.endswith(parts):
+    if _has_md5(answer) and re.fullmatch(f"[0-9a-f]{{32}}{parts}", etag):
         return Checksum("md5", bytes.fromhex(etag.removesuffix(parts)), is_sure=False, part_bytes=part_bytes)
     return None
 
@@ -81,14 +82,14 @@ def _has_md5(answer: dict[str, Any]) -> bool:
     return answer.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in answer
 
 
-def _digest(algorithm: str, file: BinaryIO, limit: int) -> bytes:
+def digest(algorithm: str, file: BinaryIO, limit: int = sys.maxsize) -> bytes:
     """Of up to `limit` bytes, from where `file` stands."""
-    digest = None if algorithm in _CRCS else hashlib.new(algorithm, usedforsecurity=False)
+    hashed = None if algorithm in _CRCS else hashlib.new(algorithm, usedforsecurity=False)
     crc = 0
     while limit and (chunk := file.read(min(limit, _READ_BYTES))):
         limit -= len(chunk)
-        if digest:
-            digest.update(chunk)
+        if hashed:
+            hashed.update(chunk)
         else:
             crc = _CRCS[algorithm][0](chunk, crc)
-    return digest.digest() if digest else crc.to_bytes(_CRCS[algorithm][1], "big")
+    return hashed.digest() if hashed else crc.to_bytes(_CRCS[algorithm][1], "big")

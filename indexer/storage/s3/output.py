@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import tempfile
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -15,6 +14,7 @@ from indexer.errors import OutputError
 from indexer.storage.address import Address
 from indexer.storage.base import StoredFile, check_name
 from indexer.storage.s3.blocks import open_object
+from indexer.storage.s3.checksums import digest
 from indexer.storage.s3.client import S3, S3Fault
 from indexer.storage.s3.objects import describe, look_at, version_of
 from indexer.storage.s3.pages import Pages
@@ -87,11 +87,12 @@ class S3Storage:
 
     def _put(self, address: Address, file: BinaryIO) -> None:
         upload = uuid.uuid4().hex
+        file.seek(0)
         arguments: dict[str, Any] = {
             "Bucket": address.bucket,
             "Key": address.key,
             "Body": file,
-            "ChecksumCRC32": _crc32(file),
+            "ChecksumCRC32": base64.b64encode(digest("crc32", file)).decode("ascii"),
             "Metadata": {_UPLOAD: upload},
         }
         if self._conditional:
@@ -134,12 +135,3 @@ def _as_output_error(address: Address) -> Iterator[None]:
 
 def _output_error(address: Address, fault: S3Fault) -> OutputError:
     return OutputError(f"{address}: {fault}. {_CURES.get(fault.kind, 'Check output.uri and the settings of the storage.')}")
-
-
-def _crc32(file: BinaryIO) -> str:
-    """Of all that was written; base64, as S3 wants it."""
-    file.seek(0)
-    value = 0
-    while chunk := file.read(1 << 20):
-        value = zlib.crc32(chunk, value)
-    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
