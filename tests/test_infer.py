@@ -24,7 +24,7 @@ from indexer.infer.feeder import Feeder
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network, lighten
-from indexer.infer.precision import Run, choose_mode, knee
+from indexer.infer.precision import HOPELESS, Run, bf16_slowdown, choose_mode, knee
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
@@ -153,8 +153,49 @@ def _prepare(*broken: str) -> Callable[[Mode], Run]:
 def test_a_faster_mode_is_taken_only_if_it_agrees(
     broken: tuple[str, ...], precision: str, convolutional: bool, chosen: tuple[str, bool]
 ) -> None:
-    mode = choose_mode(_prepare(*broken), (2, 8, 8, 3), precision, torch.device("cpu"), convolutional=convolutional)
+    mode = choose_mode(
+        _prepare(*broken), (2, 8, 8, 3), precision, torch.device("cpu"), convolutional=convolutional, slowdown=0.5
+    )
     assert (mode.format, mode.mixed) == chosen
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "precision", "convolutional", "tried"),
+    [
+        (0.5, "auto", False, ["fp32", "bf16"]),
+        (0.5, "auto", True, ["fp32", "bf16 mixed", "bf16 mixed, channels last"]),
+        (0.5, "fp32", True, ["fp32", "fp32, channels last"]),
+        (25.0, "auto", True, ["fp32", "fp32, channels last"]),
+        (25.0, "auto", False, []),  # nothing is left to choose from
+        (25.0, "fp32", False, []),
+    ],
+)
+def test_what_is_slow_beyond_hope_is_not_even_tried(
+    slowdown: float, precision: str, convolutional: bool, tried: list[str]
+) -> None:
+    prepared = []
+
+    def prepare(mode: Mode) -> Run:
+        layout = ", channels last" if mode.channels_last else ""
+        prepared.append(f"{mode.format}{' mixed' if mode.mixed else ''}{layout}")
+        return lambda clips: (clips, clips.flatten(1).float())
+
+    mode = choose_mode(prepare, (2, 8, 8, 3), precision, torch.device("cpu"), convolutional=convolutional, slowdown=slowdown)
+    assert prepared == tried
+    assert mode.format == "fp32" or slowdown < 1
+
+
+def test_bf16_where_the_cpu_is_hopelessly_slow_with_it_is_a_clear_error() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.precision: bf16 is 25 times slower than fp32 on this CPU; use auto or fp32"
+    ):
+        choose_mode(_prepare(), (2, 8, 8, 3), "bf16", torch.device("cpu"), convolutional=True, slowdown=25.0)
+
+
+@pytest.mark.parametrize("convolutional", [True, False])
+def test_bf16_is_hopeless_just_where_pytorch_has_no_kernels_for_it(convolutional: bool) -> None:
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert (bf16_slowdown(torch.device("cpu"), convolutional=convolutional) <= HOPELESS) == supported
 
 
 @pytest.mark.parametrize(
@@ -224,15 +265,27 @@ def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytes
 
 def test_fp16_on_a_cpu_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match=r"model\.precision: fp16 needs a GPU; use auto, bf16 or fp32"):
-        choose_mode(lambda mode: lambda clips: (clips, clips), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True)
+        choose_mode(_prepare(), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True, slowdown=0.5)
+
+
+quick_with_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU would take a minute for it: it has no bf16"
+)
 
 
 @pytest.mark.parametrize(
     ("name", "frames", "mixed"),
-    [("r3d_18", 4, True), ("mvit_v2_s", None, False), ("swin3d_t", 2, False), ("swin3d_t", 2, True)],
+    [
+        ("r3d_18", 2, True),
+        pytest.param("mvit_v2_s", None, False, marks=quick_with_bf16),
+        ("swin3d_t", 2, False),
+        ("swin3d_t", 2, True),
+    ],
 )
 def test_bf16_agrees_with_fp32_on_a_real_network(name: str, frames: int | None, mixed: bool) -> None:
     spec = spec_of(name, frames=frames)
+    if name == "r3d_18":
+        spec = replace(spec, geometry=replace(spec.geometry, crop=(56, 56)))
     frames, (height, width) = spec.geometry.frames, spec.geometry.crop
     clips = np.stack([[pattern(k + 5 * c, width=width, height=height) for k in range(frames)] for c in range(2)])
 
@@ -255,7 +308,7 @@ def test_measuring_leaves_the_network_as_it_was(tmp_path: Path, monkeypatch: pyt
     assert np.array_equal(measured.predict(clips)[1], told.predict(clips)[1])
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])
+@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", pytest.param("s3d", marks=quick_with_bf16)])
 def test_batch_norm_folded_into_bf16_convolutions_changes_no_more_than_bf16_does(name: str) -> None:
     spec = spec_of(name, frames={"s3d": 14}.get(name, 4))
     network = build_network(spec, RANDOM)
@@ -264,7 +317,7 @@ def test_batch_norm_folded_into_bf16_convolutions_changes_no_more_than_bf16_does
         if isinstance(layer, torch.nn.BatchNorm3d):  # as after training; untrained ones do nothing
             layer.running_mean = torch.rand(layer.num_features, generator=generator) - 0.5
             layer.running_var = torch.rand(layer.num_features, generator=generator) * 10 + 0.01
-    side = spec.geometry.crop[0]
+    side = {"s3d": 224}.get(name, 32)  # nothing smaller goes through s3d
     clips = torch.rand((2, 3, spec.geometry.frames, side, side), generator=generator)
     with torch.inference_mode():
         exact = network(clips)

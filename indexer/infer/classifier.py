@@ -14,7 +14,7 @@ from indexer.infer.feeder import Feeder
 from indexer.infer.heap import keep_freed_memory
 from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
-from indexer.infer.precision import choose_mode
+from indexer.infer.precision import bf16_slowdown, choose_mode
 from indexer.infer.runner import Runner
 from indexer.infer.weights import Weights
 
@@ -84,6 +84,7 @@ class Classifier:
         mode = remembered_mode(key)
         if mode is None:
             convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
-            mode = choose_mode(prepare, self._shape, precision, self.device, convolutional=convolutional)
+            slowdown = bf16_slowdown(self.device, convolutional=convolutional)
+            mode = choose_mode(prepare, self._shape, precision, self.device, convolutional=convolutional, slowdown=slowdown)
             remember_mode(key, mode)
         return mode

@@ -26,34 +26,67 @@ GPU_BATCH_BYTES = 96 << 20
 MIN_GAIN = 1.05
 TRIAL_CLIPS = 2
 GPU_ROUNDS = 3
+HOPELESS = 4
+"""So many times slower than fp32, one layer leaves no doubt. With instructions for bf16, or with AVX-512, it is faster or about
+as fast; on a CPU with neither it is 10 to 30 times slower, and a network takes minutes for a clip."""
 
 Run = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """See `Runner`."""
 
 
+def bf16_slowdown(device: torch.device, *, convolutional: bool) -> float:
+    """How many times as long as in fp32 a layer takes in bf16: a small one, of the kind that the network mostly has.
+
+    On a CPU only; 1 on a GPU, whose modes are quick to try, and infinite on one without bf16.
+    """
+    if device.type == "cuda":
+        return 1 if torch.cuda.is_bf16_supported() else math.inf
+    layer = torch.nn.Conv3d(64, 64, 3, padding=1) if convolutional else torch.nn.Linear(256, 256)
+    values = torch.zeros((1, 64, 4, 14, 14) if convolutional else (1024, 256))
+
+    def seconds(dtype: torch.dtype) -> float:
+        light, numbers = layer.to(dtype), values.to(dtype)
+
+        def run(clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return clips, light(clips)
+
+        return min(_time(run, numbers, warm=round_ == 0)[0] for round_ in range(5))
+
+    with torch.inference_mode():
+        return seconds(torch.bfloat16) / seconds(torch.float32)
+
+
 def choose_mode(
-    prepare: Callable[[Mode], Run], clip_shape: tuple[int, ...], precision: str, device: torch.device, *, convolutional: bool
+    prepare: Callable[[Mode], Run],
+    clip_shape: tuple[int, ...],
+    precision: str,
+    device: torch.device,
+    *,
+    convolutional: bool,
+    slowdown: float,
 ) -> Mode:
     """The fastest mode that agrees with fp32, by timing what `prepare` makes for it on clips of `clip_shape` ([T, H, W, 3]).
 
     A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
-    `convolutional` networks only. Raises ConfigError if the device cannot do the precision.
+    `convolutional` networks only. `slowdown` is what `bf16_slowdown` says. Raises ConfigError if the device cannot do the
+    precision.
     """
     batch = cpu_batch_clips(clip_shape) if device.type == "cpu" else GPU_BATCH_CLIPS
     plain = Mode("fp32", False, False, batch)
+    formats = _formats(precision, device, slowdown)
     candidates = [
         Mode(number_format, mixed, channels_last, batch)
-        for number_format in _formats(precision, device)
+        for number_format in formats
         for mixed in _ways(number_format, precision, convolutional=convolutional)
         for channels_last in ((False, True) if convolutional else (False,))
-        # On a CPU fp32 gains nothing from channels_last_3d, and loses with s3d: not worth the seconds of measuring it.
-        if device.type != "cpu" or number_format != "fp32" or not channels_last
+        # Where a CPU is quick with bf16, fp32 will not win in either layout: not worth the seconds of measuring both.
+        if device.type != "cpu" or formats == ("fp32",) or number_format != "fp32" or not channels_last
     ]
     if len(candidates) == 1:
         best = candidates[0]
     else:
         clips = torch.randint(
-            0, 256, (TRIAL_CLIPS, *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+            0, 256, (min(TRIAL_CLIPS, batch), *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
         ).to(device)
         reference_seconds, reference = _time(prepare(plain), clips, warm=device.type != "cpu")
         timed = []
@@ -84,12 +117,16 @@ def cpu_batch_clips(clip_shape: tuple[int, ...]) -> int:
     return max(1, min(CPU_BATCH_CLIPS, CPU_BATCH_BYTES // math.prod(clip_shape)))
 
 
-def _formats(precision: str, device: torch.device) -> tuple[Format, ...]:
+def _formats(precision: str, device: torch.device, slowdown: float) -> tuple[Format, ...]:
     on_gpu = device.type == "cuda"
     if precision == "auto":
-        return ("fp32", "bf16" if not on_gpu or torch.cuda.is_bf16_supported() else "fp16")
+        if slowdown <= HOPELESS:
+            return ("fp32", "bf16")
+        return ("fp32", "fp16") if on_gpu else ("fp32",)
     if precision == "fp16" and not on_gpu:
         raise ConfigError("model.precision: fp16 needs a GPU; use auto, bf16 or fp32")
+    if precision == "bf16" and not on_gpu and slowdown > HOPELESS:
+        raise ConfigError(f"model.precision: bf16 is {slowdown:.0f} times slower than fp32 on this CPU; use auto or fp32")
     return tuple(name for name in DTYPE_NAMES if name == precision)
 
 
