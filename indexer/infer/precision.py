@@ -27,8 +27,8 @@ MIN_GAIN = 1.05
 TRIAL_CLIPS = 2
 GPU_ROUNDS = 3
 HOPELESS = 4
-"""So many times slower than fp32, one layer leaves no doubt. With instructions for bf16, or with AVX-512, it is faster or about
-as fast; on a CPU with neither it is 10 to 30 times slower, and a network takes minutes for a clip."""
+"""So many times slower than fp32, one layer leaves no doubt. With instructions for bf16, or with AVX-512, it is faster or
+about as fast; on a CPU with neither it is 10 to 30 times slower, and a network takes minutes for a clip."""
 
 Run = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """See `Runner`."""
