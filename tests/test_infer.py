@@ -164,10 +164,10 @@ def test_a_faster_mode_is_taken_only_if_it_agrees(
     [
         (0.5, "auto", False, ["fp32", "bf16"]),
         (0.5, "auto", True, ["fp32", "bf16 mixed", "bf16 mixed, channels last"]),
-        (0.5, "fp32", True, ["fp32", "fp32, channels last"]),
+        (0.5, "fp32", True, []),  # nothing is left to choose from
         (25.0, "auto", True, ["fp32", "fp32, channels last"]),
-        (25.0, "auto", False, []),  # nothing is left to choose from
-        (25.0, "fp32", False, []),
+        (25.0, "auto", False, []),
+        (25.0, "fp32", True, []),
     ],
 )
 def test_what_is_slow_beyond_hope_is_not_even_tried(

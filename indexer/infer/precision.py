@@ -67,20 +67,21 @@ def choose_mode(
 ) -> Mode:
     """The fastest mode that agrees with fp32, by timing what `prepare` makes for it on clips of `clip_shape` ([T, H, W, 3]).
 
-    A `precision` other than `auto` leaves only the layout and the batch size to be measured; the layout matters to
-    `convolutional` networks only. `slowdown` is what `bf16_slowdown` says. Raises ConfigError if the device cannot do the
-    precision.
+    A `precision` other than `auto` leaves only the layout and the batch size to be measured, on a CPU with fp32 nothing; the
+    layout matters to `convolutional` networks only. `slowdown` is what `bf16_slowdown` says. Raises ConfigError if the device
+    cannot do the precision.
     """
     batch = cpu_batch_clips(clip_shape) if device.type == "cpu" else GPU_BATCH_CLIPS
     plain = Mode("fp32", False, False, batch)
     formats = _formats(precision, device, slowdown)
+    # Where a CPU is quick with bf16, fp32 will not win in either layout; and who asks for fp32 gets what PyTorch does unasked.
+    both_layouts = precision == "auto" and "bf16" not in formats
     candidates = [
         Mode(number_format, mixed, channels_last, batch)
         for number_format in formats
         for mixed in _ways(number_format, precision, convolutional=convolutional)
         for channels_last in ((False, True) if convolutional else (False,))
-        # Where a CPU is quick with bf16, fp32 will not win in either layout: not worth the seconds of measuring both.
-        if device.type != "cpu" or formats == ("fp32",) or number_format != "fp32" or not channels_last
+        if device.type != "cpu" or number_format != "fp32" or not channels_last or both_layouts
     ]
     if len(candidates) == 1:
         best = candidates[0]
@@ -88,7 +89,7 @@ def choose_mode(
         clips = torch.randint(
             0, 256, (min(TRIAL_CLIPS, batch), *clip_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
         ).to(device)
-        reference_seconds, reference = _time(prepare(plain), clips, warm=device.type != "cpu")
+        reference_seconds, reference = _time(prepare(plain), clips, warm=device.type != "cpu" or both_layouts)
         timed = []
         for mode in candidates:
             if mode == plain:
