@@ -9,7 +9,7 @@ import importlib
 import json
 import sys
 
-from benchmarks.keeping import keep
+from benchmarks.keeping import keep, path_for
 
 BENCHMARKS = (
     "preprocessing",
@@ -41,7 +41,8 @@ def main() -> None:
         print(f"{name} ...", flush=True)
         figures = importlib.import_module(f"benchmarks.{name}").main(*sizes)
         if figures:  # none from one that needs what this machine lacks
-            keep("_".join([name, *map("{:_}".format, sizes)]), figures)
+            own_name = "_".join([name, *map("{:_}".format, sizes)])
+            keep(own_name, figures, path_for(own_name))
         print(json.dumps(figures, indent=2), flush=True)
 
 

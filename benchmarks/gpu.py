@@ -177,4 +177,4 @@ if __name__ == "__main__":
     import sys
 
     if found := main(sys.argv[1:]):
-        keep("gpu", found, _options(sys.argv[1:]).results)
+        keep("gpu", found, _options(sys.argv[1:]).results / "gpu.json")

@@ -89,7 +89,7 @@ def main(folder: Path | None = None) -> dict[str, object]:
 if __name__ == "__main__":
     import sys
 
-    from benchmarks.keeping import keep
+    from benchmarks.keeping import RESULTS, keep
 
     if found := main(*map(Path, sys.argv[1:2])):
-        keep("nvdec", found)
+        keep("nvdec", found, RESULTS / "nvdec.json")

@@ -2,7 +2,8 @@
 
 Wall seconds of whole commands, start-up included, in turn: the indexer runs before each of the others, and its median counts.
 Rows are compared: the same segments, and embeddings within 1 % of the torchvision recipe's (in fp32; with untrained weights a
-label would prove nothing). Daft asks for an older pyarrow than we do, so it has an environment of its own on top of this one.
+label would prove nothing). Where bf16 is hopeless, a careful user leaves it. Daft asks for an older pyarrow than we do, so it
+has an environment of its own on top of this one.
 INDEXER_BENCH_SECONDS: of video, 360 by default. INDEXER_BENCH_WORKLOADS: some of them, separated by commas; of the others the
 figures stay as they are.
 """
@@ -24,9 +25,11 @@ import pyarrow.dataset as ds
 import torch
 from torchvision.models.video import r3d_18
 
+from benchmarks.keeping import path_for
 from demo.archive import Block, write_video
+from indexer.infer.precision import HOPELESS, bf16_slowdown
 
-RESULT = Path(__file__).parent / "results" / "side_by_side.json"
+RESULT = path_for("side_by_side")
 VIDEO_SECONDS = 60
 WORKLOADS = {
     "dense 720p": (1280, 720, 2.0, ("torchvision", "torchvision, careful", "Ray Data", "Daft")),
@@ -92,7 +95,7 @@ def difference(ours: Path, theirs: Path) -> dict[str, object]:
     return {"largest": round(max(float(np.linalg.norm(a[k] - b[k]) / np.linalg.norm(b[k])) for k in a), 4), "segments": len(a)}
 
 
-def workload(folder: Path, name: str, seconds: int, weights: Path, daft: str) -> dict[str, object]:
+def workload(folder: Path, name: str, seconds: int, weights: Path, daft: str, careful_format: str) -> dict[str, object]:
     width, height, segment, others = WORKLOADS[name]
     videos = folder / "videos"
     first = videos / "0.mp4"
@@ -104,7 +107,7 @@ def workload(folder: Path, name: str, seconds: int, weights: Path, daft: str) ->
     for other in others:
         own, ours = index(folder, videos, weights, segment, folder / f"index-{len(own_seconds)}")
         own_seconds.append(own)
-        module, *how = MODULES[other]
+        module, *how = (careful_format if word == "careful" else word for word in MODULES[other])
         out = folder / f"{module}{''.join(how)}.parquet"
         python = daft if other == "Daft" else sys.executable
         program = f"benchmarks.peers.{module}"
@@ -130,10 +133,12 @@ def main() -> dict[str, object]:
         torch.save(r3d_18().state_dict(), folder / "r3d_18.pth")
         daft = python_with_daft(folder / "daft")
         before = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        figures: dict[str, object] = {name: before[name] for name in WORKLOADS if name in before}
+        careful = "bf16" if bf16_slowdown(torch.device("cpu"), convolutional=True) <= HOPELESS else "fp32"
+        figures: dict[str, object] = {"careful_format": careful}
+        figures |= {name: before[name] for name in WORKLOADS if name in before}
         for workload_name in names:
             place = folder / workload_name.replace(" ", "-")
             place.mkdir()
-            figures[workload_name] = workload(place, workload_name, seconds, folder / "r3d_18.pth", daft)
+            figures[workload_name] = workload(place, workload_name, seconds, folder / "r3d_18.pth", daft, careful)
             print(workload_name, figures[workload_name], flush=True)
         return figures

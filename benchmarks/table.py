@@ -17,7 +17,7 @@ RATIOS = "Compare within a row: the machine is shared, and was not equally fast 
 CONTENDERS = {
     "indexer": "`indexer run`",
     "torchvision": "torchvision's own recipe",
-    "torchvision, careful": "the same, batches of 8, bf16",
+    "torchvision, careful": "the same, batches of 8, {}",
     "Ray Data": "Ray Data",
     "Daft": "Daft",
 }
@@ -28,7 +28,8 @@ def side_by_side(figures: dict[str, Any]) -> str:
 
     Rows may be of different hours, in which the same machine was not equally fast; those of one row were measured in turn.
     """
-    lines = ["| | " + " | ".join(CONTENDERS.values()) + " |", "|---" + "|--:" * len(CONTENDERS) + "|"]
+    heads = " | ".join(CONTENDERS.values()).format(figures.get("careful_format", "bf16"))
+    lines = [f"| | {heads} |", "|---" + "|--:" * len(CONTENDERS) + "|"]
     for name, workload in sorted(figures.items()):
         if isinstance(workload, dict) and "wall_seconds" in workload:
             taken = workload["wall_seconds"]
@@ -103,7 +104,8 @@ def s3_faults(figures: dict[str, Any]) -> str:
 
 def _machine(figures: dict[str, Any]) -> str:
     machine = figures["machine"]
-    return f"{machine['cores']} cores ({machine['cpu']}), {figures['date']}"
+    kind = machine["cpu"] if machine.get("avx512", True) else f"{machine['cpu']} without AVX-512"
+    return f"{machine['cores']} cores ({kind}), {figures['date']}"
 
 
 TABLES: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {

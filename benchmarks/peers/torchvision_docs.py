@@ -1,6 +1,7 @@
 """The recipe of torchvision's documentation: whole RGB frames, `weights.transforms()`, fp32, one clip at a time.
 
-With `careful` as the last argument, as a careful user writes it: only the wanted frames are converted, batches of 8, bf16.
+With `bf16` or `fp32` as the last argument, as a careful user writes it: only the wanted frames are converted, batches of 8, in
+that format.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def segments(path: Path, segment_seconds: float, *, only_wanted: bool) -> Iterat
 
 
 def main(videos: str, weights: str, out: str, segment_seconds: str, how: str = "") -> None:
-    careful = how == "careful"
-    network = Network(weights, bf16=careful)
+    careful = how != ""
+    network = Network(weights, bf16=how == "bf16")
     rows, places, clips = [], [], []
     for path in sorted(Path(videos).glob("*.mp4")):
         for number, clip in enumerate(segments(path, float(segment_seconds), only_wanted=careful)):
