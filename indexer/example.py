@@ -12,6 +12,7 @@ from indexer.config import Job
 from indexer.console import printable
 from indexer.errors import ConfigError, SourceError, VideoSkip
 from indexer.execute import make_executor
+from indexer.infer.modes import loading
 from indexer.records import Failure, IndexedRange, IndexedVideo, Skipped, Unit, Video
 from indexer.storage.source import absolute, examine_each
 
@@ -29,7 +30,7 @@ def embeddings_of(file: str, job: Job, *, note: Callable[[str], None]) -> NDArra
     (listed,) = examine_each([os.path.realpath(uri) if os.path.islink(uri) else uri])  # noqa: PTH114
     if not isinstance(listed, Video):
         raise _unusable(file, listed)
-    note(f"loading {job.model.name} ...")
+    note(loading(job.model.name, here=True))
     executor = make_executor(job, local=True)
     try:
         executor.start(lambda workers: [Unit((listed,))])

@@ -24,6 +24,7 @@ from indexer.catalog.lease import acquire
 from indexer.config import Job
 from indexer.execute.base import Executor, WorkMeter
 from indexer.figures import GOOD, figures
+from indexer.infer.modes import loading
 from indexer.plan.diff import Plan, check_missing, diff
 from indexer.plan.listing import list_source
 from indexer.plan.units import plan_units
@@ -97,7 +98,7 @@ def run(
         _count(tally, plan, work)
         labels: Sequence[str] | None = _stored_labels(engine, recipe)
         if work or (plan.news and labels is None):
-            reporter.note(f"loading {job.model.name} ...")
+            reporter.note(loading(job.model.name, here=job.ray.address is None))
             executor = make_executor()
             at_the_end.callback(executor.close)
             labels = executor.start(lambda workers: plan_units(work, workers=workers))

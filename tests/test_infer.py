@@ -22,7 +22,7 @@ from indexer.errors import ConfigError, ModelNaN
 from indexer.infer.classifier import Classifier
 from indexer.infer.feeder import Feeder
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
-from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
+from indexer.infer.modes import Mode, loading, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network, lighten
 from indexer.infer.precision import HOPELESS, Run, bf16_slowdown, choose_mode, knee
 from indexer.infer.segments import summarise
@@ -33,6 +33,9 @@ from tests.videos import pattern
 RANDOM = Weights(None, "random-0")
 FP32 = Mode("fp32", False, False, 2)
 SMALL_MODELS = ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"]
+
+HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+with_bf16 = pytest.mark.skipif(not HAS_BF16, reason="PyTorch has no kernels of bf16 for this CPU")
 
 
 def spec_of(name: str, weights: str = "random", frames: int | None = None, labels: tuple[str, ...] | None = None) -> ModelSpec:
@@ -194,8 +197,19 @@ def test_bf16_where_the_cpu_is_hopelessly_slow_with_it_is_a_clear_error() -> Non
 
 @pytest.mark.parametrize("convolutional", [True, False])
 def test_bf16_is_hopeless_just_where_pytorch_has_no_kernels_for_it(convolutional: bool) -> None:
-    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert (bf16_slowdown(torch.device("cpu"), convolutional=convolutional) <= HOPELESS) == supported
+    assert (bf16_slowdown(torch.device("cpu"), convolutional=convolutional) <= HOPELESS) == HAS_BF16
+
+
+@pytest.mark.parametrize("number_format", ["fp32", "bf16"])
+def test_what_another_machine_chose_is_not_taken_over_where_it_is_hopeless(
+    number_format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = spec_of("r3d_18", frames=2)
+    theirs = Mode(number_format, number_format == "bf16", True, 4)
+    own = Classifier(spec, build_network(spec, RANDOM), RANDOM, precision="auto", mode=theirs).mode
+    assert (own == theirs) == (HAS_BF16 or number_format == "fp32")
+    assert HAS_BF16 or own.format == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -253,8 +267,12 @@ def test_a_mode_is_measured_once_on_a_machine(tmp_path: Path, monkeypatch: pytes
     spec = spec_of("r3d_18", frames=2)
     key = machine_key(spec, RANDOM, "auto", torch.device("cpu"))
     assert remembered_mode(key) is None
+    first_time = "loading r3d_18 for the first time here: how it runs fastest is tried out, for a minute at most ..."
+    assert [loading("r3d_18", here=here) for here in (True, False)] == [first_time, "loading r3d_18 ..."]
     remember_mode(key, Mode("bf16", True, True, 4))
-    remember_mode("another", FP32)
+    remember_mode("4 another", FP32)
+    assert loading("r3d_18", here=True) == "loading r3d_18 ..."
+    assert loading("s3d", here=True).startswith("loading s3d for the first time")
     assert remembered_mode(key) == Mode("bf16", True, True, 4)
     trained = replace(RANDOM, sha256="5f" * 32)
     assert remembered_mode(machine_key(spec, trained, "auto", torch.device("cpu"))) is None  # may not bear what those bear
@@ -268,24 +286,13 @@ def test_fp16_on_a_cpu_is_a_clear_error() -> None:
         choose_mode(_prepare(), (2, 8, 8, 3), "fp16", torch.device("cpu"), convolutional=True, slowdown=0.5)
 
 
-quick_with_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU would take a minute for it: it has no bf16"
-)
-
-
+@with_bf16
 @pytest.mark.parametrize(
     ("name", "frames", "mixed"),
-    [
-        ("r3d_18", 2, True),
-        pytest.param("mvit_v2_s", None, False, marks=quick_with_bf16),
-        ("swin3d_t", 2, False),
-        ("swin3d_t", 2, True),
-    ],
+    [("r3d_18", 4, True), ("mvit_v2_s", None, False), ("swin3d_t", 2, False), ("swin3d_t", 2, True)],
 )
 def test_bf16_agrees_with_fp32_on_a_real_network(name: str, frames: int | None, mixed: bool) -> None:
     spec = spec_of(name, frames=frames)
-    if name == "r3d_18":
-        spec = replace(spec, geometry=replace(spec.geometry, crop=(56, 56)))
     frames, (height, width) = spec.geometry.frames, spec.geometry.crop
     clips = np.stack([[pattern(k + 5 * c, width=width, height=height) for k in range(frames)] for c in range(2)])
 
@@ -308,7 +315,7 @@ def test_measuring_leaves_the_network_as_it_was(tmp_path: Path, monkeypatch: pyt
     assert np.array_equal(measured.predict(clips)[1], told.predict(clips)[1])
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", pytest.param("s3d", marks=quick_with_bf16)])
+@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", pytest.param("s3d", marks=with_bf16)])
 def test_batch_norm_folded_into_bf16_convolutions_changes_no_more_than_bf16_does(name: str) -> None:
     spec = spec_of(name, frames={"s3d": 14}.get(name, 4))
     network = build_network(spec, RANDOM)

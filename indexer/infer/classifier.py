@@ -14,7 +14,8 @@ from indexer.infer.feeder import Feeder
 from indexer.infer.heap import keep_freed_memory
 from indexer.infer.models import ModelSpec
 from indexer.infer.modes import Mode, machine_key, remember_mode, remembered_mode
-from indexer.infer.precision import bf16_slowdown, choose_mode
+from indexer.infer.network import is_convolutional
+from indexer.infer.precision import HOPELESS, bf16_slowdown, choose_mode
 from indexer.infer.runner import Runner
 from indexer.infer.weights import Weights
 
@@ -33,7 +34,7 @@ class Classifier:
         self, spec: ModelSpec, network: torch.nn.Module, weights: Weights, *, precision: str, mode: Mode | None = None
     ) -> None:
         """`network` is built from `weights`, and changed; `precision` as in the job file; `mode` is what another classifier of
-        the same run chose already.
+        the same run chose already, maybe on another kind of machine: what is hopeless here is not taken over.
 
         Raises ConfigError if this device cannot do the precision.
         """
@@ -44,7 +45,10 @@ class Classifier:
         self._computing = Lock()
         height, width = spec.geometry.crop
         self._shape = (spec.geometry.frames, height, width, 3)
-        self.mode = mode or self._find_mode(spec, network, weights, precision)
+        self._convolutional = is_convolutional(network)
+        if mode is None or (mode.format == "bf16" and self._bf16_slowdown() > HOPELESS):
+            mode = self._find_mode(spec, network, weights, precision)
+        self.mode = mode
         self._run = Runner(spec, network, self.mode, self.device)
 
     def predict(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -83,8 +87,12 @@ class Classifier:
         key = machine_key(spec, weights, precision, self.device)
         mode = remembered_mode(key)
         if mode is None:
-            convolutional = any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
-            slowdown = bf16_slowdown(self.device, convolutional=convolutional)
-            mode = choose_mode(prepare, self._shape, precision, self.device, convolutional=convolutional, slowdown=slowdown)
+            slowdown = self._bf16_slowdown()
+            mode = choose_mode(
+                prepare, self._shape, precision, self.device, convolutional=self._convolutional, slowdown=slowdown
+            )
             remember_mode(key, mode)
         return mode
+
+    def _bf16_slowdown(self) -> float:
+        return bf16_slowdown(self.device, convolutional=self._convolutional)

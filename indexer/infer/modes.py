@@ -61,6 +61,13 @@ def remembered_mode(key: str) -> Mode | None:
         return None
 
 
+def loading(model: str, *, here: bool) -> str:
+    """What a person is told who waits for a model to start: the first time it is measured, too, if it runs `here` at all."""
+    if here and not any(key.split()[1] == model for key in recall("modes")):
+        return f"loading {model} for the first time here: how it runs fastest is tried out, for a minute at most ..."
+    return f"loading {model} ..."
+
+
 def remember_mode(key: str, mode: Mode) -> None:
     remember("modes", key, asdict(mode))
 

@@ -29,6 +29,11 @@ def embedding_layer(network: nn.Module, spec: ModelSpec) -> nn.Module:
     return network.get_submodule(spec.entry.embedding_layer)
 
 
+def is_convolutional(network: nn.Module) -> bool:
+    """Whether most of its work is convolutions; else it is a transformer, with linear layers."""
+    return any(isinstance(layer, nn.BatchNorm3d) for layer in network.modules())
+
+
 def lighten(network: nn.Module, dtype: torch.dtype, *, throughout: bool) -> None:
     """Do once, in place, what autocast to `dtype` would do for every batch: turn the weights of its layers into that format;
     `throughout`, those of all layers.
