@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from indexer.config import Job, load_job
 from indexer.doctor import machine
@@ -79,6 +80,13 @@ def test_a_ray_that_does_not_answer_is_said_as_a_run_would(tmp_path: Path) -> No
     job = load_job(Archive(tmp_path).write_job(ray={"address": "127.0.0.1:9"}))
     with pytest.raises(ExecutionError, match=r"ray\.address: nothing answers at 127\.0\.0\.1:9"):
         ray(job)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_cpu_without_kernels_for_bf16_is_said() -> None:
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    said = "no GPU: models run on the CPU" + ("" if supported else ", in fp32, as this one is slow with bf16")
+    assert machine.gpu(None).message == said
 
 
 def test_nvdec_without_a_gpu_is_said_beforehand(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def decoders(job: Job | None) -> Finding:
 
 
 def gpu(job: Job | None) -> Finding:
-    from indexer.infer.devices import find_gpus
+    from indexer.infer.devices import bf16_is_slow, find_gpus
 
     found = find_gpus()
     if found.names:
@@ -91,7 +91,7 @@ def gpu(job: Job | None) -> Finding:
             f"there is an NVIDIA GPU, but this torch {why}",
             "Look at nvidia-smi; update the driver, or install a fitting torch.",
         )
-    return ok("no GPU: models run on the CPU")
+    return ok(f"no GPU: models run on the CPU{', in fp32, as this one is slow with bf16' if bf16_is_slow() else ''}")
 
 
 def ray(job: Job | None) -> Finding:

@@ -1,4 +1,4 @@
-"""The GPUs that torch sees."""
+"""The GPUs that torch sees, and what its CPU is good for."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def find_gpus() -> Gpus:
         device = torch.cuda.get_device_properties(number)
         names.append(f"{device.name} ({device.total_memory / 2**30:.0f} GiB)")
     return Gpus(tuple(names), _driver(), torch.version.cuda)
+
+
+def bf16_is_slow() -> bool:
+    """Whether linear layers are so slow with bf16 on this CPU that no model is tried with it. Imports torch."""
+    import torch
+
+    from indexer.infer.precision import HOPELESS, bf16_slowdown
+
+    return bf16_slowdown(torch.device("cpu"), convolutional=False) > HOPELESS
 
 
 def _driver() -> str | None:
