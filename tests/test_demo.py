@@ -21,7 +21,7 @@ from indexer.config import load_job
 from indexer.recipe import make_recipe
 from indexer.search import SearchResult, search
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the model and for the whole of `make demo`
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the model and for the whole of `make demo`
 
 UNSEEN_SEEDS = range(500_000, 500_004)
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, demo_checkpoint: Path) -> tup
     path = Path(shutil.copy(ROOT / "jobs/demo.yaml", folder / "jobs"))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "demo"], cwd=folder, env=environment, capture_output=True, text=True, timeout=560
+        [sys.executable, "-m", "demo"], cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
     )
     assert done.returncode == 0, done.stderr
     # Both searches have found something, and each is followed by the truth.
