@@ -63,8 +63,8 @@ def remembered_mode(key: str) -> Mode | None:
 
 def loading(model: str, *, here: bool) -> str:
     """What a person is told who waits for a model to start: the first time it is measured, too, if it runs `here` at all."""
-    if here and not any(key.split()[1] == model for key in recall("modes")):
-        return f"loading {model} for the first time here: how it runs fastest is tried out, for a minute at most ..."
+    if here and not any(key.startswith(f"{_MEASUREMENT} {model} ") for key in recall("modes")):
+        return f"loading {model} for the first time here: how it runs fastest is tried out, once ..."
     return f"loading {model} ..."
 
 
