@@ -92,6 +92,17 @@ def test_idle_threads_of_the_model_leave_their_cores_to_the_decoders(archive: Ar
     assert "GOMP_SPINCOUNT = '0'" in ended.stderr
 
 
+def test_uv_run_does_not_send_the_folder_to_the_workers(archive: Archive) -> None:
+    with (archive.folder / "large.bin").open("wb") as file:
+        file.truncate(600 * 2**20)  # more than Ray sends
+    uv = Path(sys.executable).with_name("uv")
+    python = [str(uv), "run", "--offline", "--no-project", "--python", sys.executable, "python"]
+    command = [*python, "-m", "indexer", "run", str(archive.write_job()), "--limit", "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    ended = subprocess.run(command, cwd=archive.folder, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 75, ended.stderr  # stopped by --limit
+
+
 @pytest.mark.parametrize(("number", "send", "code"), [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)])
 def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number: int, send: Any, code: int) -> None:
     for count in range(8):

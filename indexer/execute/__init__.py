@@ -23,6 +23,8 @@ def make_executor(job: Job, *, local: bool) -> Executor:
 
 def _set_ray_environment(*, cluster: bool) -> None:
     """What Ray reads when it is imported, unless the user has set it."""
+    # Under `uv run` Ray would send the folder it was called in, videos and all, to each worker. They have what they need.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if not cluster:
         # Whatever its name says: off means that all ports listen on loopback only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
