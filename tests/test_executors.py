@@ -27,6 +27,9 @@ from indexer.execute.resources import decode_memory, decode_slots, gpus_per_acto
 from indexer.records import IndexedRange, IndexedVideo, MediaInfo, SegmentSpan, Unit, Video, VideoEnd
 from tests.archives import Archive, Customised, five_videos, last_event, still_running
 
+HELPERS = {"monitor.py", "log_monitor.py", "dashboard.py", "agent.py", "ray::DashboardAgent", "ray::RuntimeEnvAgent"}
+"""Of Ray, as their command lines name them."""
+
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
@@ -103,6 +106,13 @@ def test_uv_run_does_not_send_the_folder_to_the_workers(archive: Archive) -> Non
     assert ended.returncode == 75, ended.stderr  # stopped by --limit
 
 
+def test_workers_start_with_a_runtime_environment_of_somebody_elses(archive: Archive) -> None:
+    (archive.folder / "bad.pth").write_text("no weights")
+    environment = {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"env_vars": {"SAID": "hello"}}})}
+    ended = archive.command("run", str(archive.write_job(model={"weights": "bad.pth"})), "--json", **environment)
+    assert "bad.pth cannot be loaded as weights" in str(last_event(ended)["message"])
+
+
 @pytest.mark.parametrize(("number", "send", "code"), [(signal.SIGINT, os.killpg, 130), (signal.SIGTERM, os.kill, 143)])
 def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number: int, send: Any, code: int) -> None:
     for count in range(8):
@@ -116,7 +126,7 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
         if "videos found" in line:
             break
     assert listening(run.pid) <= LOOPBACK
-    assert scripts(run.pid) & {"monitor.py", "log_monitor.py", "dashboard.py"} == set()  # nobody asks them anything
+    assert {Path(word).name for word in words(run.pid)} & HELPERS == set()  # nobody asks them anything
     sessions = session_folders(run.pid)
     assert len(sessions) == 1
     send(run.pid, number)  # Ctrl-C reaches all processes of a terminal, a service manager's signal the first one
@@ -164,13 +174,9 @@ def words(session: int) -> list[str]:
     return [word for pid in processes(session) for word in Path("/proc", pid, "cmdline").read_bytes().decode().split("\0")]
 
 
-def scripts(session: int) -> set[str]:
-    return {Path(word).name for word in words(session) if word.endswith(".py")}
-
-
 def session_folders(session: int) -> set[Path]:
     """Of the Ray that a session has started."""
-    return {Path(word.partition("=")[2]) for word in words(session) if word.startswith("--session-dir=")}
+    return {Path(word.partition("=")[2]) for word in words(session) if word.startswith("--session_dir=")}
 
 
 def test_asking_for_a_gpu_that_is_not_there_is_a_clear_error(archive: Archive) -> None:
