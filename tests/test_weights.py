@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision.models import get_model
 
 from indexer.config import Model
@@ -112,10 +113,23 @@ def small_state() -> dict[str, torch.Tensor]:
     return state
 
 
-def own_spec(*labels: str) -> Any:
-    model: Any = SimpleNamespace(name="r3d_18", weights="x.pth")
+def own_spec(*labels: str, name: str = "r3d_18") -> Any:
+    model: Any = SimpleNamespace(name=name, weights="x.pth")
     sampling: Any = SimpleNamespace(frames=None, fps=None)
     return model_spec(model, sampling, labels)
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "s3d", "mvit_v2_s", "swin3d_t"])
+def test_a_network_is_that_of_its_checkpoint_to_the_last_number(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    made = get_model(name, num_classes=2)
+    torch.save(made.state_dict(), tmp_path / "w.pth")
+    network = build_network(own_spec("a", "b", name=name), Weights(str(tmp_path / "w.pth"), ""))
+    expected, found = dict(made.named_parameters()) | dict(made.named_buffers()), network.state_dict()
+    found |= dict(network.named_buffers())  # some are not part of the state
+    assert list(expected.keys() - found.keys()) == []
+    assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
+    assert bool((nn.init.ones_(torch.zeros(1)) == 1).all())  # torch itself is as it was
 
 
 @pytest.mark.parametrize("form", ["plain", "model", "state_dict", "module.", "safetensors"])
