@@ -58,6 +58,14 @@ def test_decoding_begins_while_a_model_of_known_size_loads(tmp_path: Path, monke
     assert archive.dump() == expected
 
 
+def test_how_a_model_runs_is_measured_where_it_is_not_known(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(archive.folder / "cache"))
+    heard = archive.run(local=False, model={"precision": "auto"})
+    assert heard.videos["indexed"] == 5
+    (known,) = json.loads((archive.folder / "cache" / "indexer" / "modes.json").read_text())
+    assert " r3d_18 random-0 2x112x112 auto torch-" in known
+
+
 def test_a_size_that_is_remembered_wrongly_changes_no_row(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(archive.folder / "cache"))
     archive.run(local=False)

@@ -379,24 +379,6 @@ def test_nan_is_never_stored() -> None:
         summarise(end(SegmentSpan(0, 1, 1)), [prediction(0, (float("nan"), 0.5))], labels=["a", "b"], top_k=2, min_score=0)
 
 
-def test_a_process_of_the_model_alone_imports_torch_without_what_only_its_compiler_needs() -> None:
-    code = """
-import sys
-from indexer.config import Model, Sampling
-from indexer.execute.workers import ModelWorker
-from indexer.infer.weights import Weights
-import numpy
-model, sampling = Model(name="mvit_v2_s", weights="random", precision="fp32"), Sampling(segment="2s")
-worker = ModelWorker(model, sampling, Weights(None, ""), ("a", "b"), gpu=False)
-worker.load()
-print(worker.prepare().format)
-print(worker.predict([(0, 1)], numpy.zeros((1, 16, 224, 224, 3), numpy.uint8)).probabilities.shape)
-print({"torch._meta_registrations", "torch._refs", "torch._decomp", "torch._dynamo"} & set(sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["fp32", "(1, 2)", "set()"]
-
-
 def test_loading_a_model_leaves_torchs_compiler_alone_and_torchvision_whole() -> None:
     code = """
 import sys, torch

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,10 +150,9 @@ class ModelWorker:
     def __init__(
         self, model: Model, sampling: Sampling, weights: Weights, labels: tuple[str, ...] | None, *, gpu: bool = True
     ) -> None:
-        """With `gpu` false, one that is there is left alone, and this process is for the model only."""
+        """With `gpu` false, one that is there is left alone."""
         if not gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._alone = not gpu
         self._model = model
         self._sampling = sampling
         self._weights = weights
@@ -166,8 +164,6 @@ class ModelWorker:
         """Build the network with its weights. Raises WeightsError if they do not fit."""
         # Torch's idle threads must not spin on the cores that decode: OpenMP reads this once, when torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        if self._alone:
-            import_module("indexer.infer.lean")  # imports less of it
         import torch
 
         from indexer.infer.network import build_network
