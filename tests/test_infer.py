@@ -24,7 +24,7 @@ from indexer.infer.feeder import Feeder
 from indexer.infer.models import MODELS, ModelEntry, ModelSpec, model_spec, weights_object
 from indexer.infer.modes import Mode, loading, machine_key, remember_mode, remembered_mode
 from indexer.infer.network import build_network, lighten
-from indexer.infer.precision import HOPELESS, Run, bf16_slowdown, choose_mode, knee
+from indexer.infer.precision import HOPELESS, Run, bf16_slowdown, choose_mode, fastest, knee
 from indexer.infer.segments import summarise
 from indexer.infer.weights import Weights
 from indexer.records import MediaInfo, Prediction, SegmentSpan, Video, VideoEnd
@@ -186,6 +186,20 @@ def test_what_is_slow_beyond_hope_is_not_even_tried(
     mode = choose_mode(prepare, (2, 8, 8, 3), precision, torch.device("cpu"), convolutional=convolutional, slowdown=slowdown)
     assert prepared == tried
     assert mode.format == "fp32" or slowdown < 1
+
+
+def test_modes_that_are_close_are_timed_again_in_turns() -> None:
+    contiguous, channels_last, mixed = Mode("fp32", False, False, 4), Mode("fp32", False, True, 4), Mode("bf16", True, True, 4)
+    later = {contiguous: iter([2.1, 1.9]), channels_last: iter([2.5, 1.7])}
+    asked = []
+
+    def again(mode: Mode) -> float:
+        asked.append(mode)
+        return next(later[mode])
+
+    assert fastest({contiguous: 2.0, channels_last: 2.5, mixed: 2.7}, again) == channels_last
+    assert asked == [contiguous, channels_last, contiguous, channels_last]
+    assert fastest({contiguous: 2.7, mixed: 2.0}, again) == mixed
 
 
 def test_bf16_where_the_cpu_is_hopelessly_slow_with_it_is_a_clear_error() -> None:
