@@ -70,7 +70,7 @@ def write_video(path: Path, blocks: list[Block], *, seed: int, width: int = 320,
 
 
 def make_archive(folder: Path, *, videos: int = 6, seed: int = 0) -> dict[str, list[Block]]:
-    """Fill `folder` with videos of 32 to 48 seconds, and write schedule.json beside it. Returns the timeline of
+    """Fill `folder` with videos of 24 to 36 seconds, and write schedule.json beside it. Returns the timeline of
     each relative path.
 
     Videos that an earlier call made from the same seed are left alone: a second run of the job finds nothing new.
@@ -78,7 +78,7 @@ def make_archive(folder: Path, *, videos: int = 6, seed: int = 0) -> dict[str, l
     timelines: dict[str, list[Block]] = {}
     for number in range(videos):
         video_seed = seed * 1000 + number
-        num_segments = int(np.random.default_rng((seed, number)).integers(16, 25))
+        num_segments = int(np.random.default_rng((seed, number)).integers(12, 19))
         timelines[f"{('home', 'away')[number % 2]}/match_{number + 1:02}.mp4"] = schedule(
             video_seed, num_segments=num_segments
         )

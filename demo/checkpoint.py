@@ -23,9 +23,11 @@ from torchvision.models.video import R3D_18_Weights, VideoResNet, r3d_18
 from demo import actions
 from demo.actions import ACTIONS
 from demo.archive import drawing_version, encode, write_atomically
+from indexer.infer.heap import keep_freed_memory
 
-FIT_SEEDS = range(16)
-"""One clip of each action per seed. They lie below `archive.FIRST_BLOCK_SEED`: nothing in the archive is among them."""
+FIT_SEEDS = range(12)
+"""One clip of each action per seed: with eight, up to a quarter of what bounces is taken for something else. They lie below
+`archive.FIRST_BLOCK_SEED`: nothing in the archive is among them."""
 
 RIDGE = 0.1
 """Penalty per clip, where a feature has variance 1. From 0.03 to 0.3 the accuracy hardly changes."""
@@ -55,6 +57,7 @@ def fit_checkpoint(folder: Path) -> Path:
         return checkpoint
     stamp.unlink(missing_ok=True)
 
+    keep_freed_memory()
     network = _untrained_backbone()
     features = np.concatenate([_features(network, seed) for seed in FIT_SEEDS])
     weight, bias = fit_last_layer(features, np.tile(np.arange(len(ACTIONS)), len(FIT_SEEDS)))
