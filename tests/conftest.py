@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,14 @@ LONGEST_FIRST = (
 """Files are shared among processes whole, so the long ones must not come last, when there is nothing to do beside them."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What this machine remembers of earlier runs is neither used nor changed; all processes of a session share theirs."""
+    if not hasattr(config, "workerinput"):
+        cache = tempfile.mkdtemp(prefix="indexer-tests-cache-")
+        os.environ["XDG_CACHE_HOME"] = cache
+        config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
@@ -46,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def demo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """checkpoint.pth of the six demo actions, with labels.txt beside it. Made once per session: half a minute of two cores."""
+    """checkpoint.pth of the six demo actions, with labels.txt beside it. Made once per session: a minute of two cores."""
     from demo.checkpoint import fit_checkpoint  # torch is slow to import; sessions without this fixture do without it
 
     folder = tmp_path_factory.mktemp("demo_model")
