@@ -33,6 +33,8 @@ FORMATS: tuple[Format, ...] = ("fp32", "bf16", "fp16")
 BATCHES = (1, 4, 16, 64, 128)
 LARGEST_BATCH_BYTES = 320 << 20
 RANDOM = Weights(None, "random-0")
+WARM_UPS = 2
+"""None where a figure may take no time: there it is not to be trusted anyway."""
 CALLS_IN_FLIGHT = 2
 """As `indexer.execute.calls` has it."""
 
@@ -80,7 +82,7 @@ def fed(classifier: Classifier, batch: np.ndarray, seconds: float) -> float:
 def rate(
     one: Callable[[], int], seconds: float, settle: Callable[[], object], warm: Callable[[], object] | None = None
 ) -> float:
-    for _ in range(2):
+    for _ in range(WARM_UPS if seconds else 0):
         (warm or one)()
     settle()
     began, clips = time.perf_counter(), 0
@@ -137,12 +139,12 @@ def measure(
     }
 
 
-def matrix_product(device: torch.device) -> float:
+def matrix_product(device: torch.device, seconds: float) -> float:
     """TFLOP/s of bf16 at its best: two square matrices."""
     side = 8192 if device.type == "cuda" else 1024
     left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     feeder = Feeder(device)
-    per_second = rate(lambda: len(feeder.fetch((left @ right)[0, 0].float()).arrays()), 0.5, lambda: None)
+    per_second = rate(lambda: len(feeder.fetch((left @ right)[0, 0].float()).arrays()), seconds, lambda: None)
     return round(2 * side**3 * per_second / 1e12, 2)
 
 
@@ -155,7 +157,7 @@ def main(arguments: Sequence[str] = ()) -> dict[str, object]:
     device = torch.device(options.device)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     figures: dict[str, object] = {"device": name, "torch": torch.__version__, "cuda": torch.version.cuda}
-    figures["bf16_matrix_product_tflop_per_second"] = matrix_product(device)
+    figures["bf16_matrix_product_tflop_per_second"] = matrix_product(device, options.seconds)
     for model in options.models:
         figures[model] = measure(find_entry(model, ""), device, options.seconds, options.formats, options.batches)
         print(model, figures[model], flush=True)
