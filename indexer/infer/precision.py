@@ -26,9 +26,8 @@ GPU_BATCH_BYTES = 96 << 20
 MIN_GAIN = 1.05
 TRIAL_CLIPS = 2
 CLOSE = 1.3
-"""What else the machine does makes one run so many times slower than the next, which does the same."""
-MORE_ROUNDS = 2
-"""For modes that are close. What is chosen wrongly is remembered, and costs every later run up to a fifth."""
+"""What else the machine does makes one run so many times slower than the next, which does the same. What is chosen wrongly is
+remembered, and costs every later run up to a fifth."""
 GPU_ROUNDS = 3
 HOPELESS = 4
 """So many times slower than fp32, one layer leaves no doubt. With instructions for bf16, or with AVX-512, it is faster or
@@ -120,11 +119,10 @@ def choose_mode(
 
 
 def fastest(timed: Mapping[Mode, float], again: Callable[[Mode], float]) -> Mode:
-    """Of modes and the seconds that each took. Those that are close to the first are timed `again`, in turns."""
+    """Of modes and the seconds that each took. Those that are close to the first are timed `again`."""
     close = {mode: seconds for mode, seconds in timed.items() if seconds <= CLOSE * min(timed.values())}
     if len(close) > 1:
-        for _ in range(MORE_ROUNDS):
-            close = {mode: min(seconds, again(mode)) for mode, seconds in close.items()}
+        close = {mode: min(seconds, again(mode)) for mode, seconds in close.items()}
     return min(close, key=close.__getitem__)
 
 
