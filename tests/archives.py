@@ -149,6 +149,10 @@ class Archive:
         finally:
             engine.dispose()
 
+    def indexed(self) -> list[Any]:
+        """What of it came from videos that were indexed."""
+        return [row for row in self.dump() if row["rows"]]
+
     @property
     def parts(self) -> list[Path]:
         return sorted((self.folder / "index" / "parts").glob("[!.]*"))
@@ -156,6 +160,11 @@ class Archive:
 
 class Customised(Archive):
     """Its commands run with a stand-in of `tests.standins` in the place of something of ours."""
+
+    def undisturbed(self) -> list[Any]:
+        """The dump of an index that is made without a stand-in."""
+        self.run(local=True, output={"uri": "undisturbed"})
+        return self.dump()
 
     def run_with(self, standin: str, **sections: Any) -> subprocess.CompletedProcess[str]:
         environment = self.environment(standin)

@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several tests share the c
 
 LONGEST_FIRST = (
     "test_faults.py",
+    "test_faults_model.py",
     "test_run.py",
     "test_soak.py",
     "test_demo.py",
