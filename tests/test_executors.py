@@ -137,6 +137,12 @@ def test_a_stopped_run_on_ray_leaves_no_process_behind(archive: Archive, number:
     assert {Path(word).name for word in words(run.pid)} & HELPERS == set()  # nobody asks them anything
     sessions = session_folders(run.pid)
     assert len(sessions) == 1
+    own = os.getpriority(os.PRIO_PROCESS, run.pid)
+    assert niceness(run.pid, "ray::ModelWorker") == {own}
+    give_up = time.monotonic() + 30
+    while own + 12 not in niceness(run.pid, "ray::") and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert niceness(run.pid, "ray::") <= {own, own + 12}  # decoders step back
     send(run.pid, number)  # Ctrl-C reaches all processes of a terminal, a service manager's signal the first one
     run.communicate(timeout=30)
     assert run.returncode == code
@@ -180,6 +186,12 @@ def listening(session: int) -> set[str]:
 def words(session: int) -> list[str]:
     """Of the command lines of all its processes."""
     return [word for pid in processes(session) for word in Path("/proc", pid, "cmdline").read_bytes().decode().split("\0")]
+
+
+def niceness(session: int, name: str) -> set[int]:
+    """Of its processes whose command lines begin with `name`."""
+    named = [pid for pid in processes(session) if Path("/proc", pid, "cmdline").read_text().startswith(name)]
+    return {os.getpriority(os.PRIO_PROCESS, int(pid)) for pid in named}
 
 
 def session_folders(session: int) -> set[Path]:

@@ -26,6 +26,9 @@ def _set_ray_environment(*, cluster: bool) -> None:
     # Under `uv run` Ray would send the folder it was called in, videos and all, to each worker. They have what they need.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if not cluster:
+        # Ray would have its workers step back (15) behind everything else on the machine: beside a few busy processes a run
+        # all but stands still. Who wants that says `nice indexer run`.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         # Whatever its name says: off means that all ports listen on loopback only.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     elif (

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from indexer.infer.classifier import Classifier
     from indexer.infer.modes import Mode
 
-DECODE_NICENESS = 19
-"""Decoding steps back as far as it can where both want one core: a waiting model is what keeps everything else waiting. Ray
-gives all workers a niceness of 15, and only a root may go back to less."""
+DECODE_NICENESS = 12
+"""More than the model has. Decoding steps back where both want one core: a waiting model keeps everything else waiting. Not as
+far as it can, or beside other busy processes it would stand still (docs/decisions, 46)."""
 RANGE_SECONDS = 600.0
 """A longer video is cut into ranges of at most this: all workers share it, and a killed run loses one range, not all."""
 
@@ -76,7 +77,7 @@ def decode_process(
 
     Without `gpu` it never touches one; with it, the one that it was given.
     """
-    os.setpriority(os.PRIO_PROCESS, 0, DECODE_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, min(_niceness() + DECODE_NICENESS, 19))
     if gpu:
         from indexer.decode.readers.nvdec import why_unusable
 
@@ -93,6 +94,12 @@ def decode_process(
         # Whoever hears this kills the process: what the video still holds of it must not be missing to the next one.
         time.sleep(DYING_SECONDS)
         os._exit(1)
+
+
+@cache
+def _niceness() -> int:
+    """Of this process, before it has decoded anything."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def decode_stream(unit: Unit, settings: DecodeSettings) -> Iterator[NDArray[np.uint8] | Announced | None]:
