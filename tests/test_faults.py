@@ -27,7 +27,7 @@ def test_decoders_that_misbehave_cost_their_videos_only(archive: Customised) -> 
     for name in ("segfault", "abort", "halfway", "hang", "odd", "hoard"):
         archive.add(f"{name}.mp4")
     one_at_a_time = {"decode_cpus": 1}  # three videos to a task: most have innocent neighbours
-    ended = archive.run_with("decoders_misbehave", output={"uri": "index"}, decode={"timeout": "20s"}, ray=one_at_a_time)
+    ended = archive.run_with("decoders_misbehave", output={"uri": "index"}, decode={"timeout": "30s"}, ray=one_at_a_time)
     assert ended.returncode == 3, ended.stderr
     assert failures(ended) == {
         "segfault": "E_DECODER_CRASH",

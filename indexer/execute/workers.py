@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from indexer.infer.classifier import Classifier
     from indexer.infer.modes import Mode
 
-DECODE_NICENESS = 12
-"""More than the model has. Decoding steps back where both want one core: a waiting model keeps everything else waiting. Not as
-far as it can, or beside other busy processes it would stand still (docs/decisions, 46)."""
+DECODE_NICENESS = 5
+"""More than the model has. Decoding steps back where both want one core: a waiting model keeps everything else waiting. Not
+further, or beside other busy processes it would hardly move (docs/decisions, 46)."""
 RANGE_SECONDS = 600.0
 """A longer video is cut into ranges of at most this: all workers share it, and a killed run loses one range, not all."""
 
