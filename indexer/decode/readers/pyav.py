@@ -1,10 +1,14 @@
-"""The default reader: PyAV with its own FFmpeg. Reads on, or seeks when a key frame lies ahead of the next wanted time."""
+"""The default reader: PyAV with its own FFmpeg. Reads on, or seeks when a key frame lies ahead of the next wanted time.
+
+On the way it does not decode what is needless, where the codec tells for certain what that is.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import av
@@ -15,6 +19,7 @@ from indexer.decode.packets import JUMP_SECONDS
 from indexer.decode.preprocess import Sampler, quarter_turns
 from indexer.decode.probe import OpenVideo
 from indexer.decode.readers import TIME_TOLERANCE_SECONDS, hold_limit
+from indexer.decode.readers.needless import WantedTimes, can_leave_out, judge
 from indexer.errors import RangeLost
 
 if TYPE_CHECKING:
@@ -44,13 +49,15 @@ class PyavReader:
         self._stream = video.stream
         self._stream.codec_context.thread_count = 1  # every core already decodes a video of its own
         self._clock = FrameClock(video)
+        self._wanted = WantedTimes(())
+        self._can_leave_out = can_leave_out(video)
         self._frames = self._decode()
         self._end: float | None = None
         self._ended = False
         self._high_dynamic_range = False
         self.quarter_turns = 0
         self.decode_errors = 0
-        self.frames_decoded = 0  # what seeking saves; nobody asks but tests
+        self.frames_decoded = 0  # what seeking and leaving out save; nobody asks but tests
 
     @property
     def end_seconds(self) -> float | None:
@@ -68,10 +75,11 @@ class PyavReader:
         return tuple(found)
 
     def pictures(self, times: Iterable[float]) -> Iterator[NDArray[np.uint8] | None]:
+        self._wanted = WantedTimes(times)
         current = self._next()
         following = self._next()
         picture: NDArray[np.uint8] | None = None
-        for wanted in times:
+        for wanted in self._wanted:
             if following is not None and self._worth_seeking(following[0], wanted):
                 sought = self._seek(wanted)
                 if sought is not None:
@@ -110,16 +118,22 @@ class PyavReader:
 
     def _decode(self) -> Iterator[TimedFrame]:
         """Frames in the order they are shown. Damaged packets are counted and passed over; a damaged tail ends the video."""
-        packets = self._video.container.demux(self._stream)
+        packets = judge(
+            self._video.container.demux(self._stream),
+            self._wanted,
+            base=self._stream.time_base or Fraction(1),
+            origin_seconds=self._video.origin_seconds,
+        )
         while True:
             try:
-                packet = next(packets, None)
+                packet, needless = next(packets, (None, False))
             except av.error.FFmpegError:
                 self.decode_errors += 1
                 return
             if packet is None:
                 return
             self._clock.note(packet)
+            self._leave_out(needless=needless)
             try:
                 frames = packet.decode()
             except av.error.MemoryError:
@@ -130,6 +144,14 @@ class PyavReader:
             for frame in frames:
                 self.frames_decoded += 1
                 yield self._clock.seconds(frame), frame
+
+    def _leave_out(self, *, needless: bool) -> None:
+        """Tell the decoder whether it may pass over the next picture, if no other refers to it.
+
+        Not before the first one, which stands for all times before it, and not where times had to be made up.
+        """
+        may = needless and self._can_leave_out and self.frames_decoded > 0 and not self._clock.repaired
+        self._stream.codec_context.skip_frame = "NONREF" if may else "DEFAULT"
 
     def _rewind(self) -> None:
         with suppress(av.error.FFmpegError):  # a file that cannot seek is read on from where it is
