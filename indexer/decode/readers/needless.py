@@ -101,7 +101,7 @@ def judge(
         if after in (0, len(shown)) or shown[max(after - 2, 0) : after].count(packet.pts) != 1:
             return False  # forgotten, the last one known, or not the only one at its time
         start, end = (float(shown[place] * base) - origin_seconds for place in (after - 1, after))
-        # A tolerance earlier, as pictures count as shown by then, and half of one more at both ends for how floats are rounded.
+        # A tolerance earlier, when pictures count as shown; and at both ends half of one more, as floats are rounded.
         return not wanted.any_in(start - 1.5 * TIME_TOLERANCE_SECONDS, end - 0.5 * TIME_TOLERANCE_SECONDS)
 
     failed: av.error.FFmpegError | None = None
