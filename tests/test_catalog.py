@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,11 @@ def test_a_newer_catalog_is_left_alone(engine: Engine, catalog_url: str, read_on
 
 def test_a_failing_migration_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE VIEW result AS SELECT 1 AS one")  # in the way of the last but two tables
     with pytest.raises(DatabaseError, match="result"):
         open_catalog(f"sqlite:///{path}", create=True)
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("result",)]
 
 
@@ -309,5 +310,5 @@ def test_the_committed_schema_is_the_one_in_the_code(capsys: pytest.CaptureFixtu
 
 
 def test_the_sqlite_half_of_the_committed_schema_runs() -> None:
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(tables.ddl("sqlite"))
