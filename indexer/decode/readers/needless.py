@@ -68,7 +68,7 @@ def can_leave_out(video: OpenVideo) -> bool:
     if video.clock != "pts" or video.stream.time_base is None:
         return False
     if codec.name == "h264":
-        return codec.field_order == _PROGRESSIVE  # else a picture may lie in two packets
+        return codec.field_order == _PROGRESSIVE
     return codec.name == "mpeg2video" or (codec.name == "hevc" and _has_one_layer(codec.extradata or b""))
 
 
@@ -93,9 +93,10 @@ def judge(
     """
     waiting: deque[Packet[VideoStream]] = deque()
     shown: list[int] = []  # ascending pts, of the packets that wait and of those before them
+    all_timed = True
 
     def is_needless(packet: Packet[VideoStream]) -> bool:
-        if packet.pts is None or not packet.size:
+        if packet.pts is None or not all_timed:
             return False
         after = bisect_right(shown, packet.pts)
         if after in (0, len(shown)) or shown[max(after - 2, 0) : after].count(packet.pts) != 1:
@@ -114,9 +115,11 @@ def judge(
         if packet is None:
             break
         waiting.append(packet)
-        if packet.pts is not None and packet.size:
+        if packet.pts is not None:
             insort(shown, packet.pts)
             del shown[:-_REMEMBERED_PACKETS]
+        elif packet.size:
+            all_timed = False  # it may hold the other half of the picture before it
         if len(waiting) > _AHEAD_PACKETS:
             first = waiting.popleft()
             yield first, is_needless(first)

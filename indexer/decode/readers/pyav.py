@@ -143,6 +143,8 @@ class PyavReader:
                 continue
             for frame in frames:
                 self.frames_decoded += 1
+                if frame.interlaced_frame and self._stream.codec_context.name == "h264":
+                    self._can_leave_out = False  # from now on a picture may lie in two packets
                 yield self._clock.seconds(frame), frame
 
     def _leave_out(self, *, needless: bool) -> None:
