@@ -50,8 +50,8 @@ class WantedTimes:
 
     def any_in(self, start_seconds: float, end_seconds: float) -> bool:
         """Whether one that is still wanted lies in [start, end]."""
-        while (not self._ahead or self._ahead[-1] < end_seconds) and self._look_ahead():
-            pass
+        while (not self._ahead or self._ahead[-1] < start_seconds) and self._look_ahead():
+            pass  # and no further: the end may lie behind a hole of days
         return any(start_seconds <= wanted <= end_seconds for wanted in self._ahead)
 
     def _look_ahead(self) -> bool:
